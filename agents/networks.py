@@ -1,0 +1,112 @@
+"""K multilayer perceptrons of one shape, stacked so that one batched product serves them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gtn_rl.errors import UsageError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu}
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Shape of a multilayer perceptron; its parameters live outside, one flat row per network.
+
+    Keeping the parameters of a network in one row makes an optimizer step a handful of tensor
+    operations whatever the number of layers, and an evolution strategy's perturbation one addition.
+
+    Args:
+        sizes: Units of every layer, input and output included: `(4, 64, 64, 2)`.
+        activation: `"tanh"` or `"relu"`, after every layer but the last.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        """Reject shapes that no network has.
+
+        Raises:
+            UsageError: Fewer than two sizes, a size below one, or an unknown activation.
+        """
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            raise UsageError(f"sizes must be two or more positive integers, got {self.sizes}")
+        if self.activation not in ACTIVATIONS:
+            raise UsageError(
+                f"unknown activation {self.activation!r}: use one of {sorted(ACTIVATIONS)}"
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of one network."""
+        return sum((i + 1) * o for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def layers(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Views `[K, in, out]` and `[K, 1, out]` of the rows `[K, num_parameters]`."""
+        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        # One split, not a slice per layer: its backward is one concatenation instead of a
+        # zero-padded row for every view.
+        parts = parameters.split([n for i, o in shapes for n in (i * o, o)], dim=1)
+        return [
+            (parts[2 * j].unflatten(1, (i, o)), parts[2 * j + 1].unsqueeze(1))
+            for j, (i, o) in enumerate(shapes)
+        ]
+
+    def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Outputs `[K, N, sizes[-1]]` of K networks for their own inputs `[K, N, sizes[0]]`."""
+        activation = ACTIVATIONS[self.activation]
+        *hidden, (weight, bias) = self.layers(parameters)
+        for hidden_weight, hidden_bias in hidden:
+            inputs = activation(torch.baddbmm(hidden_bias, inputs, hidden_weight))
+        return torch.baddbmm(bias, inputs, weight)
+
+
+def orthogonal(
+    network: MLP,
+    count: int,
+    *,
+    output_gain: float,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Rows `[count, num_parameters]`: orthogonal weights and zero biases.
+
+    This is how Stable-Baselines3 starts its actor-critic policies: gain sqrt(2) in hidden layers,
+    0.01 for action logits, 1 for values (Saxe et al. 2014, arXiv 1312.6120).
+    """
+    rows = []
+    last = len(network.sizes) - 2
+    for layer, (i, o) in enumerate(zip(network.sizes[:-1], network.sizes[1:], strict=True)):
+        gaussian = torch.randn(count, max(i, o), min(i, o), generator=generator, dtype=dtype)
+        q, r = torch.linalg.qr(gaussian)
+        # Without the sign correction the distribution is not uniform over orthogonal matrices.
+        q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+        weight = q if i >= o else q.transpose(1, 2)
+        gain = output_gain if layer == last else math.sqrt(2)
+        rows += [gain * weight.flatten(1), torch.zeros(count, o, dtype=dtype)]
+    return torch.cat(rows, 1)
+
+
+def uniform(
+    network: MLP,
+    count: int,
+    *,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Rows `[count, num_parameters]`, weights and biases uniform in ±1/sqrt(inputs).
+
+    This is the default of `torch.nn.Linear`, and so how Stable-Baselines3 starts its Q-networks.
+    """
+    rows = []
+    for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True):
+        unit = torch.rand(count, (i + 1) * o, generator=generator, dtype=dtype)
+        rows.append((2 * unit - 1) / math.sqrt(i))
+    return torch.cat(rows, 1)

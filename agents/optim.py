@@ -1,0 +1,133 @@
+"""Optimizers whose step is differentiable, with a learning rate per learner.
+
+An optimizer is two plain functions: `initial(parameters)` makes its state and
+`step(parameters, gradient, state, learning_rate)` returns new parameters and state without touching
+the old ones, so that a whole training run stays one differentiable expression. Parameters are rows
+`[K, D]`; `learning_rate` is `[K, 1]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class OptimizerState(NamedTuple):
+    """Steps taken and the optimizer's running averages, each `[K, D]`."""
+
+    count: int
+    averages: tuple[Tensor, ...]
+
+
+class Optimizer(Protocol):
+    """What an inner loop needs of an optimizer."""
+
+    def initial(self, parameters: Tensor) -> OptimizerState:
+        """State before the first step for parameters `[K, D]`."""
+        ...
+
+    def step(
+        self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
+    ) -> tuple[Tensor, OptimizerState]:
+        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with heavy-ball momentum, as `torch.optim.SGD`.
+
+    Args:
+        momentum: Decay of the accumulated gradient.
+    """
+
+    momentum: float = 0.0
+
+    def initial(self, parameters: Tensor) -> OptimizerState:
+        """State before the first step for parameters `[K, D]`."""
+        return OptimizerState(0, (torch.zeros_like(parameters),) if self.momentum else ())
+
+    def step(
+        self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
+    ) -> tuple[Tensor, OptimizerState]:
+        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
+        averages: tuple[Tensor, ...] = ()
+        if self.momentum:
+            gradient = torch.add(gradient, state.averages[0], alpha=self.momentum)
+            averages = (gradient,)
+        return parameters - learning_rate * gradient, OptimizerState(state.count + 1, averages)
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """Gradient divided by a running root mean square (Tieleman and Hinton 2012).
+
+    With `eps_root=0` this is `torch.optim.RMSprop`; with `eps=0, eps_root=1e-5, initial_square=1`
+    it is the TensorFlow form that Stable-Baselines3's A2C uses.
+
+    Args:
+        decay: Decay of the mean square.
+        eps: Added after the root.
+        eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
+            root is infinite where the gradient is zero.
+        initial_square: Mean square before the first step.
+    """
+
+    decay: float = 0.99
+    eps: float = 1e-8
+    eps_root: float = 1e-10
+    initial_square: float = 0.0
+
+    def initial(self, parameters: Tensor) -> OptimizerState:
+        """State before the first step for parameters `[K, D]`."""
+        return OptimizerState(0, (torch.full_like(parameters, self.initial_square),))
+
+    def step(
+        self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
+    ) -> tuple[Tensor, OptimizerState]:
+        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
+        square = torch.addcmul(
+            self.decay * state.averages[0], gradient, gradient, value=1 - self.decay
+        )
+        root = (square + self.eps_root).sqrt()
+        new = torch.addcdiv(parameters, -learning_rate * gradient, root + self.eps)
+        return new, OptimizerState(state.count + 1, (square,))
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1).
+
+    With `eps_root=0` this is `torch.optim.Adam`.
+
+    Args:
+        betas: Decays of the mean and of the mean square of the gradient.
+        eps: Added after the root.
+        eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
+            root is infinite where the gradient is zero. The mean square itself must stay in the
+            graph; detaching it looks stabler and destroys learning (docs/design.md).
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-5
+    eps_root: float = 1e-10
+
+    def initial(self, parameters: Tensor) -> OptimizerState:
+        """State before the first step for parameters `[K, D]`."""
+        return OptimizerState(0, (torch.zeros_like(parameters), torch.zeros_like(parameters)))
+
+    def step(
+        self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
+    ) -> tuple[Tensor, OptimizerState]:
+        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
+        mean, square = state.averages
+        count = state.count + 1
+        mean = torch.lerp(mean, gradient, 1 - self.betas[0])
+        square = torch.addcmul(self.betas[1] * square, gradient, gradient, value=1 - self.betas[1])
+        root = (square / (1 - self.betas[1] ** count) + self.eps_root).sqrt()
+        scale = learning_rate / -(1 - self.betas[0] ** count)
+        new = torch.addcdiv(parameters, scale * mean, root + self.eps)
+        return new, OptimizerState(count, (mean, square))

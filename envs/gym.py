@@ -1,0 +1,144 @@
+"""Gymnasium faces of a synthetic environment: one environment, and a vector of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gtn_rl.artifact import from_pretrained
+from gtn_rl.envs.episodes import Episodes
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.errors import UsageError
+
+
+def _single_member(artifact: str | SyntheticEnv) -> SyntheticEnv:
+    env = artifact if isinstance(artifact, SyntheticEnv) else from_pretrained(artifact)
+    if env.members != 1:
+        raise UsageError(f"expected one synthetic environment, got a population of {env.members}")
+    return env
+
+
+class SyntheticGymEnv(gymnasium.Env[NDArray[Any], np.int64]):
+    """A synthetic environment as a `gymnasium.Env` with the spaces of its target.
+
+    Args:
+        artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
+        render_mode: Only `None`: there is nothing to see.
+
+    Raises:
+        ArtifactError: Nothing usable under that name or in that folder.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
+
+    def __init__(self, artifact: str | SyntheticEnv, render_mode: str | None = None) -> None:
+        self._episodes = Episodes(_single_member(artifact), 1)
+        self.observation_space = self._episodes.env.observation_space
+        self.action_space = self._episodes.env.action_space
+        self.render_mode = render_mode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode; `options` are not used."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._episodes.restart()
+        return self._episodes.reset(self.np_random)[0], {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """Take the episode's only action."""
+        reward = self._episodes.reward(np.asarray([action]))
+        return self._episodes.observation()[0], float(reward[0]), True, False, {}
+
+
+class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
+    """N synthetic environments as a `gymnasium.vector.VectorEnv`, one look-up for all.
+
+    Args:
+        artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
+        num_envs: N.
+        autoreset_mode: `"NextStep"` (Gymnasium's default: a step after an episode's end only
+            resets) or `"SameStep"` (the observation is already the next episode's, the last one is
+            in `info["final_obs"]`; no step is lost).
+        render_mode: Only `None`: there is nothing to see.
+
+    Raises:
+        ArtifactError: Nothing usable under that name or in that folder.
+        UsageError: Another autoreset mode.
+    """
+
+    def __init__(
+        self,
+        artifact: str | SyntheticEnv,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        try:
+            self._mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            self._mode = AutoresetMode.DISABLED
+        if self._mode is AutoresetMode.DISABLED:
+            raise UsageError(
+                f"autoreset_mode must be 'NextStep' or 'SameStep', got {autoreset_mode!r}"
+            )
+        self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
+        self._episodes = Episodes(_single_member(artifact), num_envs)
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = self._episodes.env.observation_space
+        self.single_action_space = self._episodes.env.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._over = np.ones(num_envs, dtype=np.bool_)
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start episodes everywhere, or where `options["reset_mask"]` says so."""
+        if isinstance(seed, int):
+            super().reset(seed=seed)
+        elif seed is not None:
+            entropy = np.random.SeedSequence(seed).generate_state(1)
+            self._np_random, self._np_random_seed = seeding.np_random(int(entropy[0]))
+        if seed is not None:
+            self._episodes.restart()
+        mask = None if options is None else options.get("reset_mask")
+        self._over[... if mask is None else mask] = False
+        return self._episodes.reset(self.np_random, mask), {}
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Take an action in every environment, or reset it where its episode was over."""
+        rewards = self._episodes.reward(np.asarray(actions))
+        truncated = np.zeros(self.num_envs, dtype=np.bool_)
+        if self._mode is AutoresetMode.SAME_STEP:
+            final = np.empty(self.num_envs, dtype=object)
+            final[:] = list(self._episodes.observation())
+            everywhere = np.ones(self.num_envs, dtype=np.bool_)
+            info = {
+                "final_obs": final,
+                "_final_obs": everywhere,
+                "final_info": {},
+                "_final_info": everywhere.copy(),
+            }
+            return self._episodes.reset(self.np_random), rewards, everywhere, truncated, info
+        resetting = self._over
+        rewards[resetting] = 0.0
+        if resetting.any():
+            observation = self._episodes.reset(self.np_random, resetting)
+        else:
+            observation = self._episodes.observation()
+        self._over = ~resetting
+        return observation, rewards, self._over.copy(), truncated, {}

@@ -1,0 +1,120 @@
+"""Stable-Baselines3 face of a synthetic environment: a native VecEnv."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from gtn_rl.envs.episodes import Episodes
+from gtn_rl.envs.gym import SyntheticGymEnv
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.errors import UsageError
+
+
+class SyntheticVecEnv(VecEnv):
+    """N synthetic environments that step with one look-up, for any Stable-Baselines3 agent.
+
+    Infos carry what `Monitor` would add, so that agents log `ep_rew_mean`. Every environment has
+    the artifact as attribute `artifact` and no wrappers.
+
+    Args:
+        artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
+        n_envs: N.
+        seed: Of the initial states; SB3 agents with a seed of their own set it again.
+
+    Raises:
+        ArtifactError: Nothing usable under that name or in that folder.
+        UsageError: `n_envs` below 1.
+    """
+
+    def __init__(
+        self, artifact: str | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+    ) -> None:
+        if n_envs < 1:
+            raise UsageError(f"n_envs must be at least 1, got {n_envs}")
+        self.render_mode = None
+        single = SyntheticGymEnv(artifact)
+        self._single = single
+        self._episodes = Episodes(single._episodes.env, n_envs)
+        self._rng, _ = seeding.np_random(seed)
+        self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
+        self._dones = np.ones(n_envs, dtype=np.bool_)
+        self._started = time.time()
+        super().__init__(n_envs, single.observation_space, single.action_space)
+
+    def reset(self) -> NDArray[Any]:
+        """Start episodes everywhere; observations `[N, O]`."""
+        if self._seeds[0] is not None:
+            self._rng, _ = seeding.np_random(self._seeds[0])
+            self._episodes.restart()
+        self._reset_seeds()
+        self._reset_options()
+        return self._episodes.reset(self._rng)
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Remember actions `[N]` for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Observations of the next episodes `[N, O]`, rewards, dones and infos of the last ones."""
+        rewards = self._episodes.reward(self._actions)
+        last = self._episodes.observation()
+        elapsed = round(time.time() - self._started, 6)
+        infos = [
+            {
+                "terminal_observation": observation,
+                "TimeLimit.truncated": False,
+                "episode": {"r": reward, "l": 1, "t": elapsed},
+            }
+            for observation, reward in zip(last, rewards.tolist(), strict=True)
+        ]
+        return self._episodes.reset(self._rng), rewards, self._dones.copy(), infos
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Attribute of every environment."""
+        owner: Any = self if attr_name == "render_mode" else self._single
+        return [getattr(owner, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute; all environments are one object, so it is set for all."""
+        setattr(self._single, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Call a method of a single synthetic environment, once per index."""
+        method = getattr(self._single, method_name)
+        return [method(*args, **kwargs) for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """No environment has a wrapper, but episodes are logged as by `Monitor`."""
+        from stable_baselines3.common.monitor import Monitor
+
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+
+def make_sb3_env(
+    artifact: str | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+) -> SyntheticVecEnv:
+    """A native `VecEnv` of N synthetic environments.
+
+    Args:
+        artifact: Name of a shipped environment (`"gtn_rl/CartPole-v1"`), a folder, or a
+            `SyntheticEnv`.
+        n_envs: N.
+        seed: Of the initial states.
+
+    Raises:
+        ArtifactError: Nothing usable under that name or in that folder.
+        UsageError: `n_envs` below 1.
+    """
+    return SyntheticVecEnv(artifact, n_envs, seed)

@@ -1,0 +1,45 @@
+"""Generative Teaching Networks for reinforcement learning.
+
+Importing the package registers its synthetic environments in Gymnasium:
+`gymnasium.make("gtn_rl/CartPole-v1")`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gtn_rl.artifact import from_pretrained, save_pretrained
+from gtn_rl.compare import compare
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.registration import register, register_shipped
+from gtn_rl.train import TrainResult, train
+
+if TYPE_CHECKING:
+    from gtn_rl.envs.sb3 import make_sb3_env
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SyntheticEnv",
+    "TrainConfig",
+    "TrainResult",
+    "compare",
+    "from_pretrained",
+    "make_sb3_env",
+    "register",
+    "save_pretrained",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Stable-Baselines3 takes a second to import; most of the library does without it.
+    if name == "make_sb3_env":
+        from gtn_rl.envs.sb3 import make_sb3_env
+
+        return make_sb3_env
+    raise AttributeError(f"module 'gtn_rl' has no attribute {name!r}")
+
+
+register_shipped()

@@ -1,0 +1,174 @@
+"""Saved synthetic environments: a folder of `model.safetensors`, `config.json`, `README.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gtn_rl import zoo
+from gtn_rl.card import render_card
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.errors import ArtifactError, GTNError, did_you_mean
+from gtn_rl.files import replacing, write_text
+
+FORMAT_VERSION = 1
+
+
+def save_pretrained(
+    env: SyntheticEnv,
+    folder: str | Path,
+    *,
+    training: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a synthetic environment to a folder; a kill while writing leaves the old one usable.
+
+    Args:
+        env: The environment (any number of members).
+        folder: Made if missing; the three files in it are replaced.
+        training: What the training cost, as JSON: `real_steps`, `seconds`, `seed`, `command`, ...
+        results: What agents trained in it reach, as JSON.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtifactError: A parameter is not finite.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in env.state_dict().items()}
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
+    folder = Path(folder)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "target": env.target,
+        "observation_space": {
+            "low": [_encode(x) for x in env.observation_space.low],
+            "high": [_encode(x) for x in env.observation_space.high],
+            "dtype": str(env.observation_space.dtype),
+        },
+        "action_space": {"n": int(env.action_space.n), "start": int(env.action_space.start)},
+        "horizon": env.horizon,
+        "hidden": list(env.hidden),
+        "members": env.members,
+        "training": dict(training or {}),
+        "results": dict(results or {}),
+    }
+    # The weights come last: a folder without them is plainly not an artifact, and nothing that the
+    # weights need ever changes within one run.
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(folder / "README.md", render_card(config))
+    with replacing(folder / "model.safetensors") as path:
+        save_file(tensors, path)
+    return folder
+
+
+def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> SyntheticEnv:
+    """Load a synthetic environment.
+
+    Args:
+        name_or_path: Name of a shipped environment (`"gtn_rl/CartPole-v1"`, or without the
+            prefix), or a folder that `save_pretrained` or a training run wrote.
+        target: Gymnasium id that the environment must have been made for, if it matters.
+
+    Raises:
+        ArtifactError: Nothing there, something unreadable there, or made for another target.
+    """
+    folder = locate(name_or_path)
+    config = read_config(folder)
+    if target is not None and config["target"] != target:
+        raise ArtifactError(
+            f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
+        )
+    try:
+        box, discrete = config["observation_space"], config["action_space"]
+        dtype = np.dtype(box["dtype"])
+        env = SyntheticEnv(
+            spaces.Box(
+                np.array([float(x) for x in box["low"]], dtype),
+                np.array([float(x) for x in box["high"]], dtype),
+                dtype=dtype.type,
+            ),
+            spaces.Discrete(discrete["n"], start=discrete["start"]),
+            target=config["target"],
+            horizon=config["horizon"],
+            hidden=tuple(config["hidden"]),
+            members=config["members"],
+        )
+        tensors = load_file(folder / "model.safetensors")
+        env.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, GTNError):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise ArtifactError(
+            f"{folder} is corrupt ({type(error).__name__}: {first}): save or train it again"
+        ) from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ArtifactError(f"{folder} is corrupt: it holds numbers that are not finite")
+    return env.requires_grad_(False)
+
+
+def read_config(name_or_path: str | Path) -> dict[str, Any]:
+    """What `config.json` says: spaces, `target`, `training` cost and `results`.
+
+    Raises:
+        ArtifactError: Nothing there, unreadable, or written by a newer version.
+    """
+    folder = locate(name_or_path)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        version = config["format_version"]
+        config["target"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{folder / 'config.json'} is corrupt ({type(error).__name__}): "
+            "save or train the environment again"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder} has format {version}, this version reads {FORMAT_VERSION}: upgrade gtn_rl"
+        )
+    return dict(config)
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The folder of a shipped environment or of a path.
+
+    Raises:
+        ArtifactError: No such shipped environment and no such folder; the message suggests one.
+    """
+    name = str(name_or_path)
+    shipped = zoo.folders()
+    if name.removeprefix("gtn_rl/") in shipped:
+        return shipped[name.removeprefix("gtn_rl/")]
+    folder = Path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise ArtifactError(f"{folder} holds no environment: config.json is missing")
+    known = [f"gtn_rl/{shipped_name}" for shipped_name in shipped]
+    raise ArtifactError(
+        f"no environment {name!r}: give one of {', '.join(known)} or a folder."
+        f"{did_you_mean(name, known)}"
+    )
+
+
+def _encode(bound: float) -> float | str:
+    return float(bound) if np.isfinite(bound) else str(float(bound))
+
+
+def copy_parameters(source: SyntheticEnv, destination: SyntheticEnv) -> None:
+    """Overwrite the learned parameters of one environment by those of another of its shape."""
+    with torch.no_grad():
+        for old, new in zip(destination.parameters(), source.parameters(), strict=True):
+            old.copy_(new)

@@ -1,0 +1,84 @@
+"""The README.md that goes with a saved environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_TEMPLATE = """\
+# Synthetic {target}
+
+A synthetic environment learned with gtn_rl: agents train in it for a few thousand steps and then
+play the real `{target}`.
+
+```python
+import gtn_rl
+from stable_baselines3 import PPO
+
+env = gtn_rl.make_sb3_env({name!r})
+agent = PPO("MlpPolicy", env).learn(2_048)
+```
+
+Episodes last {horizon} step{plural}; {parameters}.
+
+## What training it cost
+
+{training}
+
+## What agents trained in it reach
+
+{results}
+"""
+
+
+def render_card(config: Mapping[str, Any]) -> str:
+    """The card's text for what `config.json` holds."""
+    training: Mapping[str, Any] = config["training"]
+    target = config["target"] or "environment"
+    rows = [
+        f"| {key.replace('_', ' ')} | {_format(value)} |"
+        for key, value in training.items()
+        if not isinstance(value, Mapping)
+    ]
+    n, actions = len(config["observation_space"]["low"]), config["action_space"]["n"]
+    return _TEMPLATE.format(
+        target=target,
+        name=training.get("name", "path/to/this/folder"),
+        horizon=config["horizon"],
+        plural="" if config["horizon"] == 1 else "s",
+        parameters=f"observations have {n} numbers, there are {actions} actions",
+        training=_table(["quantity", "value"], rows) if rows else "Not recorded.",
+        results=_results(config["results"]),
+    )
+
+
+def _table(head: list[str], rows: list[str]) -> str:
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *rows])
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"`{value}`" if isinstance(value, str) and " " in value else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _results(results: Mapping[str, Any]) -> str:
+    lines = []
+    if "meta_validation" in results:
+        lines.append(
+            "Fresh learners of the kind it was trained with, greedy, on the real task: mean return "
+            f"{results['meta_validation']:.1f}."
+        )
+    if "compare" in results:
+        rows = [
+            f"| {row['algorithm']} | {row['steps']:,} | {row['iqm']:.1f} | "
+            f"[{row['low']:.1f}, {row['high']:.1f}] | {row['mean']:.1f} | {row['min']:.1f} |"
+            for row in results["compare"]
+        ]
+        head = ["stock agent", "synthetic steps", "IQM", "95 % interval", "mean", "min"]
+        lines += [
+            f"Stock Stable-Baselines3 agents, {results['seeds']} seeds, final agents, greedy, "
+            f"{results['episodes']} real episodes each (`{results['command']}`):",
+            _table(head, rows),
+        ]
+    return "\n\n".join(lines) if lines else "Not measured yet."

@@ -1,0 +1,1 @@
+"""Estimators of the update of a GTN's parameters."""

@@ -1,0 +1,40 @@
+"""Synthetic environments under Gymnasium ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+
+from gtn_rl import zoo
+from gtn_rl.artifact import read_config
+
+
+def register(artifact: str | Path, id: str) -> None:
+    """Make a saved environment available to `gymnasium.make` and `make_vec` in this process.
+
+    Args:
+        artifact: Folder that `save_pretrained` or a training run wrote.
+        id: Gymnasium id, e.g. `"gtn_rl/MyCartPole-v0"`.
+
+    Raises:
+        ArtifactError: Nothing usable in that folder.
+    """
+    read_config(artifact)
+    _register(str(artifact), id)
+
+
+def register_shipped() -> None:
+    """Register the environments that come with the package, each as `gtn_rl/` + its target's id."""
+    for name in zoo.folders():
+        if f"gtn_rl/{name}" not in gymnasium.registry:
+            _register(f"gtn_rl/{name}", f"gtn_rl/{name}")
+
+
+def _register(artifact: str, id: str) -> None:
+    gymnasium.register(
+        id,
+        entry_point="gtn_rl.envs.gym:SyntheticGymEnv",
+        vector_entry_point="gtn_rl.envs.gym:SyntheticVectorEnv",
+        kwargs={"artifact": artifact},
+    )

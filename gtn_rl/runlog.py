@@ -1,0 +1,119 @@
+"""What a run leaves on disk and on the screen while it goes on."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from gtn_rl.checkpoint import Progress
+from gtn_rl.files import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+COLUMNS = {
+    "step": "outer steps done",
+    "real_steps": "steps of the real environment so far, evaluations included",
+    "seconds": "seconds so far",
+    "return": "mean real return of the step's learners over episodes that ended in it",
+    "surrogate": "PPO surrogate before the step's last update",
+    "gradient_norm": "norm of the meta-gradient of the step's last update, before clipping",
+    "critic_error": "critic's squared error relative to the variance of its targets",
+    "evaluation": "mean greedy real return of fresh learners in the averaged environment",
+    "evaluation_min": "the worst of these learners",
+    "evaluation_policies": "mean over the policies among them",
+    "evaluation_q_networks": "mean over the Q-networks among them",
+}
+"""Columns of `log.csv`, each with what it means."""
+
+
+class RunLog:
+    """Appends a row per outer step to `log.csv` and to TensorBoard, and moves the progress bar.
+
+    TensorBoard is written where its package is installed (extra `tensorboard`).
+
+    Args:
+        folder: The run's folder, or `None` to keep nothing on disk.
+        rows: Rows to begin with, when a run is resumed.
+        progress: Whether to show a bar.
+    """
+
+    def __init__(self, folder: Path | None, rows: list[dict[str, Any]], *, progress: bool) -> None:
+        self._last: dict[str, Any] = {}
+        self._path = None if folder is None else folder / "log.csv"
+        self._board = _summary_writer(folder)
+        self._bar = tqdm(
+            total=1.0,
+            disable=not progress,
+            bar_format="{desc} {percentage:3.0f}% of budget |{bar:20}| {elapsed}<{remaining} "
+            "{postfix}",
+        )
+        self._bar.set_description("meta-training")
+        if self._path is not None:
+            lines = [",".join(COLUMNS)]
+            lines += [",".join(str(row.get(name, "")) for name in COLUMNS) for row in rows]
+            write_text(self._path, "\n".join(lines) + "\n")
+
+    def add(self, progress: Progress, values: Mapping[str, Any], used: float) -> None:
+        """Log one outer step, in `progress.rows` too.
+
+        Args:
+            progress: Where the run stands.
+            values: Values for others of `COLUMNS`; those that are `None` are left out.
+            used: Share of the budget that is used up.
+        """
+        known = {
+            "step": progress.step,
+            "real_steps": progress.real_steps,
+            "seconds": round(progress.seconds, 3),
+            **{k: round(v, 6) for k, v in values.items() if v is not None},
+        }
+        row = {name: known[name] for name in COLUMNS if name in known}
+        progress.rows.append(row)
+        if self._path is not None:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, list(COLUMNS)).writerow(row)
+        if self._board is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._board.add_scalar(f"train/{name}", value, row["step"])
+        self._last |= row
+        self._bar.set_postfix_str(
+            f"return {self._last.get('return', math.nan):.0f}, evaluation "
+            f"{self._last.get('evaluation', math.nan):.0f} (best {progress.best:.0f}), "
+            f"{progress.real_steps / 1e6:.2f}M real steps",
+            refresh=False,
+        )
+        self._bar.update(min(used, 1.0) - self._bar.n)
+
+    def __enter__(self) -> RunLog:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close bar and files."""
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _summary_writer(folder: Path | None) -> SummaryWriter | None:
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        tqdm.write("TensorBoard logs are off: pip install 'gtn_rl[tensorboard]' turns them on")
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -1,0 +1,192 @@
+"""The outer loop: train learners in the synthetic environment, score them, improve it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gtn_rl import checkpoint
+from gtn_rl.artifact import copy_parameters, save_pretrained
+from gtn_rl.checkpoint import Parts, Progress
+from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, Target, describe
+from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.inner import act, inner_loop, policy_mask
+from gtn_rl.objective import collect, surrogate
+from gtn_rl.outer.meta_gradient import MetaGradient
+from gtn_rl.runlog import RunLog
+from gtn_rl.seeding import derive, generator
+
+# Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
+# that a resumed run is the run that was never killed.
+_START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC = range(6)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained synthetic environment and what it cost.
+
+    Args:
+        env: The environment with the best evaluation.
+        score: That evaluation: mean greedy real return of fresh learners.
+        real_steps: Steps of the real environment, evaluations included.
+        seconds: Wall time.
+        stopped: Why it ended: `"converged"`, `"real steps"`, `"minutes"` or `"interrupted"`.
+        rows: The log, one row per outer step (columns: `gtn_rl.runlog.COLUMNS`).
+    """
+
+    env: SyntheticEnv
+    score: float
+    real_steps: int
+    seconds: float
+    stopped: str
+    rows: list[dict[str, Any]]
+
+
+def train(
+    target: str,
+    out: str | Path | None = None,
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    progress_bar: bool = True,
+    command: str = "",
+) -> TrainResult:
+    """Meta-train a synthetic environment for a target by the gradient of real return.
+
+    Each outer step trains fresh learners in the environment, lets them act in the target, and
+    changes the environment along the gradient of their real return through their whole training
+    (Such et al. 2020, section 3, with return in the place of the validation loss).
+
+    Args:
+        target: Gymnasium id of an environment with a flat `Box` and a `Discrete` space.
+        out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
+        config: Settings.
+        resume: Go on with the run that `out` holds, as if it had never stopped.
+        progress_bar: Whether to show a progress bar.
+        command: Recorded in the artifact as the way to reproduce it.
+
+    Raises:
+        UsageError: Unknown target, or `out` already holds a run and `resume` is false.
+        UnsupportedSpaceError: The target's spaces are not supported.
+        TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
+    """
+    config = config or TrainConfig()
+    task = describe(target)
+    folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    real = RealEnvs(task.id, config.num_learners, config.copies)
+    exam = RealEnvs(task.id, config.num_learners, config.exam_copies)
+    parts = _start(task, config, real)
+    progress = Progress()
+    if resume and folder is not None:
+        progress = checkpoint.load(folder, target, config, parts)
+        real.steps = progress.real_steps
+
+    env, critic, seed = parts.env, parts.critic, config.seed
+    goal = task.reward_threshold if config.target_return is None else config.target_return
+    first = progress.step
+    with real, exam, RunLog(folder, progress.rows, progress=progress_bar) as log:
+        try:
+            while not progress.stopped:
+                step = progress.step
+                if step == first or step % config.evaluate_every == 0:
+                    real.reset(derive(seed, _RESET, step))
+
+                learners = inner_loop(
+                    env, config, generator(seed, _LEARNERS, step), create_graph=True
+                )
+                experience = collect(
+                    learners, real, critic, config, generator(seed, _ACTIONS, step)
+                )
+                for epoch in range(config.outer_epochs):
+                    if epoch:
+                        learners = inner_loop(
+                            env, config, generator(seed, _LEARNERS, step), create_graph=True
+                        )
+                    update = parts.estimator.update(
+                        learners, partial(surrogate, experience=experience, clip=config.clip)
+                    )
+                error = critic.fit(*experience.values(), generator(seed, _CRITIC, step))
+                parts.average.update_parameters(env)
+
+                progress.step = step + 1
+                row = {"return": real.finished(), "critic_error": error, **update._asdict()}
+                used = progress.spend(real.steps + exam.steps, config)
+                if progress.step % config.evaluate_every == 0 or used >= 1:
+                    row |= evaluate(parts.average.module, exam, config, progress.step)
+                    used = progress.spend(real.steps + exam.steps, config)
+                    if progress.judge(row["evaluation"], goal, config.patience):
+                        copy_parameters(parts.average.module, parts.best)
+                if used >= 1 and not progress.stopped:
+                    spent = progress.real_steps >= config.max_real_steps
+                    progress.stopped = "real steps" if spent else "minutes"
+                log.add(progress, row, used)
+                if "evaluation" in row and folder is not None:
+                    _save(folder, target, config, progress, parts, command)
+        except KeyboardInterrupt:
+            progress.stopped = "interrupted"
+    return TrainResult(
+        parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
+        progress.rows,
+    )  # fmt: skip
+
+
+def evaluate(env: SyntheticEnv, exam: RealEnvs, config: TrainConfig, step: int) -> dict[str, float]:
+    """Greedy real returns of fresh learners trained in `env`: mean, worst, mean of each kind."""
+    stream = generator(config.seed, _EVALUATION, step)
+    learners = inner_loop(env, config, stream, create_graph=False)
+    returns = exam.evaluate(
+        lambda observation: act(learners, observation), derive(config.seed, _EVALUATION, step)
+    ).mean(1)
+    if not returns.isfinite().all():
+        raise TrainingDivergedError("the real return is not finite: check the target's rewards")
+    row = {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
+    policies = policy_mask(learners)
+    for name, mask in (("policies", policies), ("q_networks", ~policies)):
+        if mask.any():
+            row[f"evaluation_{name}"] = float(returns[mask].mean())
+    return row
+
+
+def _start(task: Target, config: TrainConfig, real: RealEnvs) -> Parts:
+    """An untrained environment and what trains it."""
+    start = generator(config.seed, _START)
+    real.reset(derive(config.seed, _START))
+    mean, std = real.observation_statistics(16, start)
+    env = SyntheticEnv(
+        task.observation_space,
+        task.action_space,
+        target=task.id,
+        hidden=config.hidden,
+        mean=mean.numpy(),
+        std=std.numpy(),
+        generator=start,
+    )
+    return Parts(
+        env,
+        MetaGradient(env, config.outer_learning_rate, config.max_gradient_norm),
+        Critic(mean, std, config.critic_learning_rate, start),
+        config.averaging,
+    )
+
+
+def _save(
+    folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts, command: str
+) -> None:
+    training = {
+        "name": str(folder),
+        "real_steps": progress.real_steps,
+        "seconds": round(progress.seconds, 1),
+        "outer_steps": progress.step,
+        "seed": config.seed,
+        "stopped": progress.stopped or "still running",
+        "command": command,
+        "config": asdict(config),
+    }
+    results = {"meta_validation": progress.best}
+    save_pretrained(parts.best, folder, training=training, results=results)
+    checkpoint.save(folder, target, config, progress, parts)
