@@ -1,0 +1,38 @@
+# Two commands on a machine with Python 3.11, make and gcc: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: setup demo test slow lint format benchmarks
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/gtn-rl train CartPole-v1 --out $(OUT)
+	$(BIN)/gtn-rl compare $(OUT) --algos ppo --steps 2048 --seeds 5 --jobs 2
+
+test: setup
+	$(BIN)/pytest
+
+slow: setup
+	$(BIN)/pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(or $(TMPDIR),/tmp) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gtn_rl
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: setup
+	$(BIN)/python benchmarks/meta_training.py
+	$(BIN)/python benchmarks/stock_agents.py
+	$(BIN)/python benchmarks/speed.py

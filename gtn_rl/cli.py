@@ -1,0 +1,157 @@
+"""The command line: `gtn-rl train | compare | show`."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from gtn_rl.config import TrainConfig
+from gtn_rl.errors import GTNError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Meta-train a synthetic environment for a real one."""
+
+    target: tyro.conf.Positional[str]
+    """Gymnasium id of the real environment, e.g. CartPole-v1."""
+
+    out: Path
+    """Folder for the artifact, the logs and the checkpoints."""
+
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """Settings of the training."""
+
+    def run(self) -> int:
+        """Train; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.train import train
+
+        result = train(
+            self.target, self.out, self.config,
+            resume=self.resume, progress_bar=self.progress,
+            command="gtn-rl " + shlex.join(sys.argv[1:]),
+        )  # fmt: skip
+        if not result.rows or result.score == -float("inf"):
+            print(f"interrupted before the first evaluation: nothing saved in {self.out}")
+            return 130
+        print(
+            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
+            f"fresh learners trained in it score {result.score:.1f} on {self.target}\n"
+            f"artifact: {self.out}\n"
+            f"next: gtn-rl compare {self.out}"
+        )
+        return 130 if result.stopped == "interrupted" else 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train stock SB3 agents in the synthetic and in the real environment and score them."""
+
+    artifact: tyro.conf.Positional[str]
+    """Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder."""
+
+    algos: tuple[str, ...] = ("ppo", "a2c", "dqn")
+    """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000."""
+
+    steps: int = 2_048
+    """Environment steps of each agent, in either environment."""
+
+    seeds: int = 10
+    """Agents of each algorithm in each environment."""
+
+    episodes: int = 20
+    """Real episodes with which each final agent is scored."""
+
+    real: bool = True
+    """Train in the real environment as well."""
+
+    jobs: int = 1
+    """Processes."""
+
+    json: Path | None = None
+    """File for the summary and all raw scores; comparison.json in the artifact's folder, or in the
+    working directory for a shipped one, if not given."""
+
+    figure: Path | None = None
+    """File for the figure (png, svg, pdf); beside the JSON file if not given."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    def run(self) -> int:
+        """Compare, print the table, save scores and figure."""
+        from gtn_rl.compare import compare
+        from gtn_rl.report import caption, figure, table
+
+        folder = Path(self.artifact)
+        scores = self.json or (folder if folder.is_dir() else Path()) / "comparison.json"
+        drawing = self.figure or scores.with_suffix(".png")
+        comparison = compare(
+            self.artifact, algos=self.algos, steps=self.steps, seeds=self.seeds,
+            episodes=self.episodes, real=self.real, jobs=self.jobs, progress_bar=self.progress,
+        )  # fmt: skip
+        # Scores first: a figure that cannot be drawn must not cost what was computed.
+        comparison.save(scores)
+        print(f"{table(comparison)}\n\n{caption(comparison)}\nscores: {scores}")
+        print(f"figure: {figure(comparison, drawing, read_log(folder / 'log.csv'))}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print the card of a synthetic environment."""
+
+    artifact: tyro.conf.Positional[str]
+    """Name of a shipped environment, or a folder."""
+
+    def run(self) -> int:
+        """Print it."""
+        from gtn_rl.artifact import read_config
+        from gtn_rl.card import render_card
+
+        print(render_card(read_config(self.artifact)))
+        return 0
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of a run's `log.csv`, empty cells left out; no rows if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; bad input ends it with one line on stderr and exit code 2."""
+    try:
+        command = tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__)  # type: ignore[call-overload]
+        code = command.run()
+    except KeyboardInterrupt:
+        code = 130
+    except (GTNError, OSError) as error:
+        message = (
+            str(error) if isinstance(error, GTNError) else f"{error.strerror}: {error.filename}"
+        )
+        print(f"gtn-rl: error: {' '.join(message.split())}", file=sys.stderr)
+        code = 2
+    raise SystemExit(code)

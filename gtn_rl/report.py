@@ -1,0 +1,118 @@
+"""Comparisons and training logs as tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gtn_rl.compare import REAL, SYNTHETIC, Comparison
+from gtn_rl.errors import MissingExtraError
+from gtn_rl.files import replacing
+
+_COLORS = {SYNTHETIC: "#1f77b4", REAL: "#b0b0b0"}
+
+
+def table(comparison: Comparison) -> str:
+    """The comparison as a Markdown table: a row for each algorithm and kind of environment."""
+    lines = [
+        "| agent | trained in | steps | mean | IQM | 95 % interval | min | seconds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for cell in comparison.cells:
+        s = cell.summary()
+        where = comparison.artifact if cell.environment == SYNTHETIC else comparison.target
+        lines.append(
+            f"| {cell.algorithm.upper()} | {where} | {cell.steps:,} | {s.mean:.1f} | {s.iqm:.1f} | "
+            f"[{s.low:.1f}, {s.high:.1f}] | {s.min:.1f} | {cell.seconds.mean():.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def caption(comparison: Comparison) -> str:
+    """What was measured, and what meta-training cost."""
+    seeds, episodes = comparison.cells[0].returns.shape
+    text = (
+        f"Stock Stable-Baselines3 agents, {seeds} seeds, final agents, deterministic, "
+        f"{episodes} episodes of the real {comparison.target} each."
+    )
+    training = comparison.training
+    if "real_steps" in training:
+        text += (
+            f" Meta-training, paid once: {training['real_steps']:,} real steps, "
+            f"{training['seconds']:.0f} s."
+        )
+    return text
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtraError("figures need matplotlib: pip install 'gtn_rl[plots]'") from error
+    from matplotlib.figure import Figure
+
+    del matplotlib
+    return Figure
+
+
+def figure(
+    comparison: Comparison, path: str | Path, log: Sequence[dict[str, Any]] | None = None
+) -> Path:
+    """Draw the scores of every agent, and the meta-training that made the environment.
+
+    Args:
+        comparison: What `compare` measured.
+        path: PNG, SVG or PDF.
+        log: Rows of the training log, drawn beside the scores if given.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
+    panels = 1 if not log else 2
+    drawing = _pyplot()(figsize=(5.2 * panels, 3.6), layout="constrained")
+    axes = drawing.subplots(1, panels, squeeze=False)[0]
+    if log:
+        _draw_log(axes[0], log, comparison.target)
+    _draw_scores(axes[-1], comparison)
+    path = Path(path)
+    with replacing(path) as temporary:
+        drawing.savefig(temporary, format=path.suffix.lstrip(".") or "png", dpi=160)
+    return path
+
+
+def _draw_log(ax: Any, log: Sequence[dict[str, Any]], target: str) -> None:
+    rows = [row for row in log if "evaluation" in row]
+    millions = [row["real_steps"] / 1e6 for row in rows]
+    ax.plot(millions, [row["evaluation"] for row in rows], color=_COLORS[SYNTHETIC], label="mean")
+    ax.plot(
+        millions, [row["evaluation_min"] for row in rows], color=_COLORS[SYNTHETIC], ls=":",
+        label="worst learner",
+    )  # fmt: skip
+    ax.set(
+        title="meta-training", xlabel="real steps (millions)",
+        ylabel=f"return on {target}\nof fresh learners",
+    )  # fmt: skip
+    ax.legend(frameon=False, loc="lower right")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_scores(ax: Any, comparison: Comparison) -> None:
+    names = list(dict.fromkeys((cell.algorithm, cell.steps) for cell in comparison.cells))
+    kinds = list(dict.fromkeys(cell.environment for cell in comparison.cells))
+    for cell in comparison.cells:
+        s = cell.summary()
+        offset = (kinds.index(cell.environment) - (len(kinds) - 1) / 2) * 0.4
+        x = names.index((cell.algorithm, cell.steps)) + offset
+        ax.bar(
+            x, s.iqm, 0.36, color=_COLORS[cell.environment], alpha=0.85,
+            yerr=[[s.iqm - s.low], [s.high - s.iqm]], error_kw={"capsize": 3, "lw": 1},
+            label=cell.environment if cell.algorithm == names[0][0] else None,
+        )  # fmt: skip
+        each = cell.returns.mean(1)
+        spread = [x + 0.24 * ((i + 0.5) / len(each) - 0.5) for i in range(len(each))]
+        ax.plot(spread, each, ".", color="black", ms=3, alpha=0.6)
+    ax.set_xticks(range(len(names)), [f"{name.upper()}\n{steps:,} steps" for name, steps in names])
+    ax.set(title="stock SB3 agents, trained in", ylabel=f"return on {comparison.target} (IQM)")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
