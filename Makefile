@@ -26,7 +26,9 @@ slow: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd $(or $(TMPDIR),/tmp) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p gtn_rl
+	rm -rf build && $(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --target build/installed .
+	MYPYPATH=build/installed $(BIN)/mypy -p gtn_rl
 
 format: setup
 	$(BIN)/ruff check --fix .

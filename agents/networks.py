@@ -53,9 +53,9 @@ class MLP:
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         # One split, not a slice per layer: its backward is one concatenation instead of a
         # zero-padded row for every view.
-        parts = parameters.split([n for i, o in shapes for n in (i * o, o)], dim=1)
+        parts = torch.split(parameters, [n for i, o in shapes for n in (i * o, o)], dim=1)
         return [
-            (parts[2 * j].unflatten(1, (i, o)), parts[2 * j + 1].unsqueeze(1))
+            (parts[2 * j].view(-1, i, o), parts[2 * j + 1].unsqueeze(1))
             for j, (i, o) in enumerate(shapes)
         ]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 class OptimizerState(NamedTuple):
     """Steps taken and the optimizer's running averages, each `[K, D]`."""
 
-    count: int
+    steps: int
     averages: tuple[Tensor, ...]
 
 
@@ -58,7 +58,7 @@ class SGD:
         if self.momentum:
             gradient = torch.add(gradient, state.averages[0], alpha=self.momentum)
             averages = (gradient,)
-        return parameters - learning_rate * gradient, OptimizerState(state.count + 1, averages)
+        return parameters - learning_rate * gradient, OptimizerState(state.steps + 1, averages)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class RMSprop:
         )
         root = (square + self.eps_root).sqrt()
         new = torch.addcdiv(parameters, -learning_rate * gradient, root + self.eps)
-        return new, OptimizerState(state.count + 1, (square,))
+        return new, OptimizerState(state.steps + 1, (square,))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Adam:
     ) -> tuple[Tensor, OptimizerState]:
         """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         mean, square = state.averages
-        count = state.count + 1
+        count = state.steps + 1
         mean = torch.lerp(mean, gradient, 1 - self.betas[0])
         square = torch.addcmul(self.betas[1] * square, gradient, gradient, value=1 - self.betas[1])
         root = (square / (1 - self.betas[1] ** count) + self.eps_root).sqrt()

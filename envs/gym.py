@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -17,7 +18,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
 
-def _single_member(artifact: str | SyntheticEnv) -> SyntheticEnv:
+def _single_member(artifact: str | Path | SyntheticEnv) -> SyntheticEnv:
     env = artifact if isinstance(artifact, SyntheticEnv) else from_pretrained(artifact)
     if env.members != 1:
         raise UsageError(f"expected one synthetic environment, got a population of {env.members}")
@@ -37,7 +38,7 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], np.int64]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
-    def __init__(self, artifact: str | SyntheticEnv, render_mode: str | None = None) -> None:
+    def __init__(self, artifact: str | Path | SyntheticEnv, render_mode: str | None = None) -> None:
         self._episodes = Episodes(_single_member(artifact), 1)
         self.observation_space = self._episodes.env.observation_space
         self.action_space = self._episodes.env.action_space
@@ -76,7 +77,7 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
 
     def __init__(
         self,
-        artifact: str | SyntheticEnv,
+        artifact: str | Path | SyntheticEnv,
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class SyntheticVecEnv(VecEnv):
     """
 
     def __init__(
-        self, artifact: str | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+        self, artifact: str | Path | SyntheticEnv, n_envs: int = 1, seed: int | None = None
     ) -> None:
         if n_envs < 1:
             raise UsageError(f"n_envs must be at least 1, got {n_envs}")
@@ -103,7 +104,7 @@ class SyntheticVecEnv(VecEnv):
 
 
 def make_sb3_env(
-    artifact: str | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+    artifact: str | Path | SyntheticEnv, n_envs: int = 1, seed: int | None = None
 ) -> SyntheticVecEnv:
     """A native `VecEnv` of N synthetic environments.
 

@@ -96,7 +96,8 @@ class RealEnvs:
         if mode != AutoresetMode.NEXT_STEP:
             raise UsageError(f"{target}: vector environment must autoreset on the next step")
         space = self._envs.single_action_space
-        self._start = int(space.start) if isinstance(space, spaces.Discrete) else 0
+        assert isinstance(space, spaces.Discrete)
+        self._start, self._actions = int(space.start), int(space.n)
         self._observation: NDArray[Any] = np.empty(0)
         self._over = np.ones(learners * copies, dtype=np.bool_)
         self._return = np.zeros(learners * copies)
@@ -126,8 +127,9 @@ class RealEnvs:
         self, length: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[O]` of observations under uniformly random actions."""
-        n = int(self._envs.single_action_space.n)
-        rollout = self.rollout(lambda o: torch.zeros(*o.shape[:-1], n), length, generator)
+        rollout = self.rollout(
+            lambda o: torch.zeros(*o.shape[:-1], self._actions), length, generator
+        )
         std, mean = torch.std_mean(rollout.observation.flatten(0, 2), 0)
         # An observation that never moved says nothing of its scale.
         return mean, torch.where(std > 1e-6, std, torch.ones_like(std))

@@ -28,6 +28,7 @@ def save_pretrained(
     *,
     training: Mapping[str, Any] | None = None,
     results: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> Path:
     """Write a synthetic environment to a folder; a kill while writing leaves the old one usable.
 
@@ -36,6 +37,7 @@ def save_pretrained(
         folder: Made if missing; the three files in it are replaced.
         training: What the training cost, as JSON: `real_steps`, `seconds`, `seed`, `command`, ...
         results: What agents trained in it reach, as JSON.
+        name: Under which it will be loaded, for the card; the folder if not given.
 
     Returns:
         The folder.
@@ -50,6 +52,7 @@ def save_pretrained(
     folder = Path(folder)
     config = {
         "format_version": FORMAT_VERSION,
+        "name": name or str(folder),
         "target": env.target,
         "observation_space": {
             "low": [_encode(x) for x in env.observation_space.low],

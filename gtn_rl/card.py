@@ -38,12 +38,12 @@ def render_card(config: Mapping[str, Any]) -> str:
     rows = [
         f"| {key.replace('_', ' ')} | {_format(value)} |"
         for key, value in training.items()
-        if not isinstance(value, Mapping)
+        if value != "" and not isinstance(value, Mapping)
     ]
     n, actions = len(config["observation_space"]["low"]), config["action_space"]["n"]
     return _TEMPLATE.format(
         target=target,
-        name=training.get("name", "path/to/this/folder"),
+        name=config["name"],
         horizon=config["horizon"],
         plural="" if config["horizon"] == 1 else "s",
         parameters=f"observations have {n} numbers, there are {actions} actions",

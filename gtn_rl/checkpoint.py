@@ -47,6 +47,13 @@ class Parts:
         self.average = AveragedModel(env, avg_fn=blend).requires_grad_(False)
         self.best = copy.deepcopy(env).requires_grad_(False)
 
+    @property
+    def averaged(self) -> SyntheticEnv:
+        """The environment with averaged parameters."""
+        env = self.average.module
+        assert isinstance(env, SyntheticEnv)
+        return env
+
     def _modules(self) -> dict[str, Any]:
         return {
             "env": self.env,

@@ -144,7 +144,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends it with one line on stderr and exit code 2."""
     try:
-        command = tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__)  # type: ignore[call-overload]
+        command = tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__)
         code = command.run()
     except KeyboardInterrupt:
         code = 130

@@ -15,7 +15,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    max_real_steps: int = 3_000_000
+    max_real_steps: int = 1_500_000
     """Stop after this many steps of the real environment, evaluations included."""
 
     max_minutes: float = 10.0
@@ -68,11 +68,13 @@ class TrainConfig:
     rollout_steps: int = 128
     """Steps in each real environment for each outer step."""
 
-    outer_epochs: int = 2
-    """Updates from one batch of real experience; the inner loop is run again for each."""
+    outer_epochs: int = 1
+    """Updates from one batch of real experience; the inner loop is run again for each but the first.
+    More save real steps and cost seconds."""
 
-    outer_learning_rate: float = 3e-3
-    """Adam's step size for the synthetic environment's parameters."""
+    outer_learning_rate: float = 4e-3
+    """Adam's first step size for the synthetic environment's parameters; it falls linearly to 0 at
+    `max_real_steps`."""
 
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""

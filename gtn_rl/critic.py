@@ -61,7 +61,8 @@ class Critic(nn.Module):
         error = 0.0
         for _ in range(epochs):
             error = 0.0
-            for index in torch.randperm(len(target), generator=generator).split(batch_size):
+            order = torch.randperm(len(target), generator=generator)
+            for index in torch.split(order, batch_size):
                 difference = (self(observation[index]) - target[index]) / self.units[1]
                 loss = difference.square().mean()
                 self.optimizer.zero_grad()

@@ -66,7 +66,7 @@ def inner_loop(
 
 def act(learners: Sequence[Learners], observations: Tensor) -> Tensor:
     """Logits `[K, N, A]` of all learners of all stacks at observations `[K, N, O]`."""
-    parts = observations.split([stack.count for stack in learners])
+    parts = torch.split(observations, [stack.count for stack in learners])
     return torch.cat([stack.logits(o) for stack, o in zip(learners, parts, strict=True)])
 
 

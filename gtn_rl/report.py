@@ -45,17 +45,6 @@ def caption(comparison: Comparison) -> str:
     return text
 
 
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingExtraError("figures need matplotlib: pip install 'gtn_rl[plots]'") from error
-    from matplotlib.figure import Figure
-
-    del matplotlib
-    return Figure
-
-
 def figure(
     comparison: Comparison, path: str | Path, log: Sequence[dict[str, Any]] | None = None
 ) -> Path:
@@ -69,8 +58,12 @@ def figure(
     Raises:
         MissingExtraError: Matplotlib is not installed.
     """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("figures need matplotlib: pip install 'gtn_rl[plots]'") from error
     panels = 1 if not log else 2
-    drawing = _pyplot()(figsize=(5.2 * panels, 3.6), layout="constrained")
+    drawing = Figure(figsize=(5.2 * panels, 3.6), layout="constrained")
     axes = drawing.subplots(1, panels, squeeze=False)[0]
     if log:
         _draw_log(axes[0], log, comparison.target)

@@ -102,13 +102,18 @@ def train(
                 experience = collect(
                     learners, real, critic, config, generator(seed, _ACTIONS, step)
                 )
+                # Linear decay to the budget's end, in steps and not in seconds, which would make a
+                # run depend on the machine's load.
+                remaining = max(1 - progress.real_steps / config.max_real_steps, 0.0)
                 for epoch in range(config.outer_epochs):
                     if epoch:
                         learners = inner_loop(
                             env, config, generator(seed, _LEARNERS, step), create_graph=True
                         )
                     update = parts.estimator.update(
-                        learners, partial(surrogate, experience=experience, clip=config.clip)
+                        learners,
+                        partial(surrogate, experience=experience, clip=config.clip),
+                        config.outer_learning_rate * remaining,
                     )
                 error = critic.fit(*experience.values(), generator(seed, _CRITIC, step))
                 parts.average.update_parameters(env)
@@ -117,10 +122,10 @@ def train(
                 row = {"return": real.finished(), "critic_error": error, **update._asdict()}
                 used = progress.spend(real.steps + exam.steps, config)
                 if progress.step % config.evaluate_every == 0 or used >= 1:
-                    row |= evaluate(parts.average.module, exam, config, progress.step)
+                    row |= evaluate(parts.averaged, exam, config, progress.step)
                     used = progress.spend(real.steps + exam.steps, config)
                     if progress.judge(row["evaluation"], goal, config.patience):
-                        copy_parameters(parts.average.module, parts.best)
+                        copy_parameters(parts.averaged, parts.best)
                 if used >= 1 and not progress.stopped:
                     spent = progress.real_steps >= config.max_real_steps
                     progress.stopped = "real steps" if spent else "minutes"
@@ -168,7 +173,7 @@ def _start(task: Target, config: TrainConfig, real: RealEnvs) -> Parts:
     )
     return Parts(
         env,
-        MetaGradient(env, config.outer_learning_rate, config.max_gradient_norm),
+        MetaGradient(env, config.max_gradient_norm),
         Critic(mean, std, config.critic_learning_rate, start),
         config.averaging,
     )
@@ -178,7 +183,6 @@ def _save(
     folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts, command: str
 ) -> None:
     training = {
-        "name": str(folder),
         "real_steps": progress.real_steps,
         "seconds": round(progress.seconds, 1),
         "outer_steps": progress.step,

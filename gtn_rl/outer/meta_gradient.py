@@ -55,17 +55,23 @@ class MetaGradient:
 
     Args:
         env: The environment to update in place.
-        learning_rate: Adam's step size.
         max_norm: Longer gradients are shortened to this norm.
     """
 
-    def __init__(self, env: SyntheticEnv, learning_rate: float, max_norm: float) -> None:
+    def __init__(self, env: SyntheticEnv, max_norm: float) -> None:
         self._parameters = list(env.parameters())
         self._max_norm = max_norm
-        self.optimizer = torch.optim.Adam(self._parameters, learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self._parameters, betas=(0.9, 0.99))
 
-    def update(self, trained: Sequence[Learners], surrogate: Surrogate) -> Update:
+    def update(
+        self, trained: Sequence[Learners], surrogate: Surrogate, learning_rate: float
+    ) -> Update:
         """Change the environment so that learners it trains do better.
+
+        Args:
+            trained: Learners whose parameters are a function of the environment's.
+            surrogate: Scalar to maximise.
+            learning_rate: Adam's step size.
 
         Raises:
             TrainingDivergedError: The gradient is not finite; the environment is left as it was.
@@ -79,5 +85,6 @@ class MetaGradient:
                 "the meta-gradient is not finite: lower outer_learning_rate or the upper "
                 "learning_rate, or take fewer inner_steps"
             )
+        self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
         return Update(float(value), norm)

@@ -1,0 +1,66 @@
+"""The README's table and figure: stock agents in the shipped environment against the real one.
+
+Usage, the last with what it writes into the shipped artifact's card:
+
+    python benchmarks/stock_agents.py [--seeds 10] [--ship]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from gtn_rl import compare, from_pretrained, save_pretrained
+from gtn_rl.artifact import locate, read_config
+from gtn_rl.cli import read_log
+from gtn_rl.report import caption, figure, table
+
+HERE = Path(__file__).parent
+NAME = "gtn_rl/CartPole-v1"
+ALGOS = ("ppo:2048", "a2c:2048", "dqn:5000")
+
+
+@dataclass
+class Arguments:
+    """Stock agents in the shipped environment against the real one."""
+
+    seeds: int = 10
+    """Agents of each algorithm in each environment."""
+    first_seed: int = 0
+    """Seed of the first agent."""
+    ship: bool = False
+    """Write the results into the shipped artifact's card."""
+
+
+def main(arguments: Arguments) -> None:
+    scores = compare(
+        NAME, algos=ALGOS, seeds=arguments.seeds, jobs=2, first_seed=arguments.first_seed
+    )
+    (HERE / "results").mkdir(exist_ok=True)
+    scores.save(HERE / "results" / "stock_agents.json")
+    log = read_log(HERE / "results" / "cartpole_log.csv")
+    figure(scores, HERE.parent / "docs" / "cartpole.png", log)
+    print(table(scores), caption(scores), sep="\n\n")
+    if arguments.ship:
+        config = read_config(NAME)
+        rows = [
+            {"algorithm": cell.algorithm, "steps": cell.steps, **cell.summary()._asdict()}
+            for cell in scores.cells
+            if cell.environment == "synthetic"
+        ]
+        results = config["results"] | {
+            "compare": rows,
+            "seeds": arguments.seeds,
+            "episodes": 20,
+            "command": "python benchmarks/stock_agents.py",
+        }
+        save_pretrained(
+            from_pretrained(NAME), locate(NAME),
+            training=config["training"], results=results, name=NAME,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

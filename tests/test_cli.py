@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+import gtn_rl
+from gtn_rl.cli import main
+
+TINY = (
+    "--policies 2 --q-networks 2 --networks tanh:8 --inner-steps 4 --batch-size 8 --copies 2 "
+    "--exam-copies 1 --rollout-steps 16 --evaluate-every 2 --hidden 8 --max-real-steps 800"
+)
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return stop.value.code, output.out, output.err
+
+
+def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
+    out = tmp_path / "run"
+    code, printed, _ = call(
+        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", *TINY.split()
+    )
+    assert code == 0
+    assert f"gtn-rl compare {out}" in printed
+    code, printed, _ = call(capsys, "show", out)
+    assert code == 0
+    assert "Synthetic CartPole-v1" in printed
+    code, _, error = call(
+        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", *TINY.split()
+    )
+    assert code == 2
+    assert error.count("\n") == 1
+    more = [*TINY.split()[:-1], "1200"]
+    code, printed, _ = call(
+        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", "--resume", *more
+    )
+    assert code == 0
+    assert json.loads((out / "config.json").read_text())["training"]["real_steps"] >= 1200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "CartPol-v1", "--out", "{tmp}/x"], "Did you mean 'CartPole-v1'"),
+        (["train", "Pendulum-v1", "--out", "{tmp}/x"], "not Discrete"),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--inner-steps", "0"], "inner_steps"),
+        (["compare", "gtn_rl/CartPol-v1"], "Did you mean 'gtn_rl/CartPole-v1'"),
+        (["compare", "gtn_rl/CartPole-v1", "--algos", "pp"], "Did you mean 'ppo'"),
+        (["compare", "gtn_rl/CartPole-v1", "--algos", "dqn:many"], "positive whole number"),
+        (["compare", "gtn_rl/CartPole-v1", "--seeds", "0"], "seeds must be at least 1"),
+        (["show", "{tmp}"], "config.json is missing"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message):
+    code, _, error = call(capsys, *[a.replace("{tmp}", str(tmp_path)) for a in arguments])
+    assert code == 2
+    assert message in error
+    assert error.startswith("gtn-rl: error:")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_option_is_exit_code_2(capsys):
+    code, _, _ = call(capsys, "train", "CartPole-v1", "--out", "x", "--no-such-thing")
+    assert code == 2
+
+
+def test_compare_prints_a_table_and_saves_scores_and_figure(capsys, tmp_path):
+    scores = tmp_path / "scores.json"
+    code, printed, _ = call(
+        capsys, "compare", "gtn_rl/CartPole-v1", "--algos", "a2c", "dqn:300", "--steps", "100",
+        "--seeds", "2", "--episodes", "3", "--no-progress", "--json", scores,
+    )  # fmt: skip
+    assert code == 0
+    assert "| A2C | gtn_rl/CartPole-v1 | 100 |" in printed
+    assert "| DQN | CartPole-v1 | 300 |" in printed
+    cells = json.loads(scores.read_text())["cells"]
+    assert [(c["algorithm"], c["environment"]) for c in cells] == [
+        ("a2c", "synthetic"), ("a2c", "real"), ("dqn", "synthetic"), ("dqn", "real"),
+    ]  # fmt: skip
+    assert all(len(c["returns"]) == 2 and len(c["returns"][0]) == 3 for c in cells)
+    assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_trained_folder_is_compared_in_place(capsys, env, tmp_path):
+    folder = gtn_rl.save_pretrained(env, tmp_path / "run")
+    code, _, _ = call(
+        capsys, "compare", folder, "--algos", "a2c", "--steps", "20", "--seeds", "1",
+        "--episodes", "1", "--no-real", "--no-progress",
+    )  # fmt: skip
+    assert code == 0
+    assert (folder / "comparison.json").is_file()
+    assert (folder / "comparison.png").is_file()

@@ -1,0 +1,187 @@
+"""The three faces of a synthetic environment: Gymnasium, its vector form, Stable-Baselines3."""
+
+import subprocess
+import sys
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from gymnasium.vector import AutoresetMode
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.env_checker import check_env as sb3_check
+
+import gtn_rl
+from gtn_rl import zoo
+from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.errors import ArtifactError, UsageError
+
+SHIPPED = [f"gtn_rl/{name}" for name in zoo.folders()]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_environments_pass_both_checkers_without_a_warning(name):
+    single = gym.make(name)
+    with warnings.catch_warnings():
+        # The target's own space: CartPole's velocities are unbounded.
+        warnings.filterwarnings("ignore", ".*A Box observation space m.* value is .*infinity")
+        gymnasium_check(single.unwrapped)
+    sb3_check(single)
+    target = gym.make(name.removeprefix("gtn_rl/"))
+    assert single.observation_space == target.observation_space
+    assert single.action_space == target.action_space
+
+
+def test_something_is_shipped():
+    assert "gtn_rl/CartPole-v1" in SHIPPED
+
+
+def test_float64_bounds_hold_after_rounding():
+    low = np.array([-0.1, -0.3])
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(low, -low, dtype=np.float64), spaces.Discrete(3, start=1), std=np.full(2, 9.0)
+    )
+    single = SyntheticGymEnv(env)
+    for seed in range(20):
+        observation, _ = single.reset(seed=seed)
+        assert observation in single.observation_space
+        assert observation.dtype == np.float64
+    single.step(single.action_space.sample())
+
+
+def test_rewards_are_those_of_the_core(env):
+    vector = SyntheticVectorEnv(env, 7)
+    observation, _ = vector.reset(seed=3)
+    action = np.array([0, 1, 1, 0, 0, 1, 1])
+    with torch.no_grad():
+        expected = env.rewards(torch.as_tensor(observation[None]))[0].numpy()
+    _, reward, terminated, truncated, _ = vector.step(action)
+    np.testing.assert_allclose(reward, expected[np.arange(7), action], rtol=1e-5)
+    assert terminated.all()
+    assert not truncated.any()
+
+
+def test_next_step_autoreset_ignores_every_second_action():
+    vector = gym.make_vec(SHIPPED[0], num_envs=3)
+    assert vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    first, _ = vector.reset(seed=0)
+    last, reward, terminated, *_ = vector.step(np.zeros(3, np.int64))
+    np.testing.assert_array_equal(first, last)
+    assert terminated.all()
+    assert (reward != 0).all()
+    fresh, reward, terminated, *_ = vector.step(np.zeros(3, np.int64))
+    assert not (fresh == last).all(1).any()
+    assert not terminated.any()
+    assert not reward.any()
+
+
+def test_same_step_autoreset_keeps_the_final_observation():
+    vector = gym.make_vec(SHIPPED[0], num_envs=3, autoreset_mode="SameStep")
+    first, _ = vector.reset(seed=0)
+    for _ in range(200):
+        fresh, _, terminated, _, info = vector.step(np.ones(3, np.int64))
+        assert terminated.all()
+        np.testing.assert_array_equal(np.stack(list(info["final_obs"])), first)
+        first = fresh
+
+
+def test_masked_reset_leaves_the_others():
+    vector = gym.make_vec(SHIPPED[0], num_envs=3)
+    first, _ = vector.reset(seed=0)
+    second, _ = vector.reset(options={"reset_mask": np.array([False, True, False])})
+    assert (first == second).all(1).tolist() == [True, False, True]
+
+
+def test_unknown_autoreset_mode(env):
+    with pytest.raises(UsageError, match="'NextStep' or 'SameStep'"):
+        SyntheticVectorEnv(env, 2, autoreset_mode="Disabled")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda env: SyntheticVectorEnv(env, 4),
+        lambda env: SyntheticVectorEnv(env, 4, "SameStep"),
+    ],
+)
+def test_seeds_reproduce_and_differ(env, make):
+    runs = []
+    for seed in (5, 5, 6):
+        vector = make(env)
+        observation, _ = vector.reset(seed=seed)
+        trace = [observation] + [vector.step(np.zeros(4, np.int64))[0] for _ in range(150)]
+        runs.append(np.stack(trace))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_returned_arrays_are_the_callers_own():
+    vec = gtn_rl.make_sb3_env(SHIPPED[0], n_envs=2, seed=0)
+    kept = vec.reset()
+    copy = kept.copy()
+    kept += 100
+    _, _, _, infos = vec.step(np.zeros(2, np.int64))
+    np.testing.assert_array_equal(infos[0]["terminal_observation"], copy[0])
+
+
+def test_vec_env_speaks_sb3():
+    vec = gtn_rl.make_sb3_env(SHIPPED[0], n_envs=4, seed=0)
+    observation = vec.reset()
+    following, reward, done, infos = vec.step(np.array([0, 1, 0, 1]))
+    assert following.shape == observation.shape == (4, 4)
+    assert reward.dtype == np.float32
+    assert done.all()
+    for i, info in enumerate(infos):
+        np.testing.assert_array_equal(info["terminal_observation"], observation[i])
+        assert info["TimeLimit.truncated"] is False
+        assert info["episode"]["r"] == pytest.approx(reward[i])
+    assert vec.get_attr("render_mode") == [None] * 4
+    vec.seed(9)
+    again = gtn_rl.make_sb3_env(SHIPPED[0], n_envs=4, seed=9)
+    np.testing.assert_array_equal(vec.reset(), again.reset())
+
+
+def test_n_envs_must_be_positive():
+    with pytest.raises(UsageError, match="n_envs"):
+        gtn_rl.make_sb3_env(SHIPPED[0], n_envs=0)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])
+def test_stock_agents_train_and_move_to_the_real_environment(algorithm):
+    agent = algorithm("MlpPolicy", gtn_rl.make_sb3_env(SHIPPED[0]), seed=0, device="cpu")
+    agent.learn(64)
+    agent.set_env(gym.make("CartPole-v1"))
+
+
+def test_a_folder_works_wherever_a_name_does(env, tmp_path):
+    folder = str(gtn_rl.save_pretrained(env, tmp_path / "mine"))
+    gtn_rl.register(folder, "gtn_rl/Mine-v0")
+    seen = [
+        gym.make("gtn_rl/Mine-v0").reset(seed=1)[0],
+        gym.make("gtn_rl/CartPole-v1", artifact=folder).reset(seed=1)[0],
+        SyntheticGymEnv(folder).reset(seed=1)[0],
+    ]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+    assert gtn_rl.make_sb3_env(folder).reset().shape == (1, 4)
+    with pytest.raises(ArtifactError):
+        gtn_rl.register(tmp_path, "gtn_rl/Nothing-v0")
+
+
+def test_module_prefixed_id_works_in_a_fresh_process():
+    code = (
+        "import gymnasium as gym; e = gym.make('gtn_rl:gtn_rl/CartPole-v1');"
+        "print(e.reset(seed=0)[0].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(4,)"
+
+
+def test_environments_run_in_worker_processes():
+    vector = gym.make_vec("gtn_rl:gtn_rl/CartPole-v1", num_envs=2, vectorization_mode="async")
+    observation, _ = vector.reset(seed=0)
+    assert observation.shape == (2, 4)
+    vector.close()

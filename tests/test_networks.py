@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from gtn_rl.agents.networks import MLP, orthogonal, uniform
+from gtn_rl.errors import UsageError
+
+
+@pytest.mark.parametrize(("activation", "module"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
+def test_stack_equals_separate_torch_networks(activation, module, generator):
+    network = MLP((3, 7, 5, 2), activation)
+    rows = uniform(network, 4, generator=generator)
+    inputs = torch.randn(4, 6, 3, generator=generator)
+    outputs = network(rows, inputs)
+    for k in range(4):
+        single = nn.Sequential(
+            nn.Linear(3, 7), module(), nn.Linear(7, 5), module(), nn.Linear(5, 2)
+        )
+        linears = [layer for layer in single if isinstance(layer, nn.Linear)]
+        for linear, (weight, bias) in zip(linears, network.layers(rows), strict=True):
+            linear.weight.data = weight[k].T
+            linear.bias.data = bias[k, 0]
+        torch.testing.assert_close(outputs[k], single(inputs[k]), rtol=1e-5, atol=1e-6)
+
+
+def test_orthogonal_weights_have_their_gain(generator):
+    network = MLP((4, 64, 64, 2))
+    for layer, (weight, bias) in enumerate(
+        network.layers(orthogonal(network, 3, output_gain=0.01, generator=generator))
+    ):
+        gain = 0.01 if layer == 2 else math.sqrt(2)
+        small = weight if weight.shape[1] <= weight.shape[2] else weight.transpose(1, 2)
+        gram = small @ small.transpose(1, 2)
+        expected = gain**2 * torch.eye(gram.shape[1]).expand_as(gram)
+        torch.testing.assert_close(gram, expected, rtol=1e-4, atol=1e-5)
+        assert not bias.any()
+
+
+def test_uniform_stays_in_torch_default_bounds(generator):
+    network = MLP((16, 9, 1))
+    for (weight, bias), inputs in zip(
+        network.layers(uniform(network, 50, generator=generator)), (16, 9), strict=True
+    ):
+        for tensor in (weight, bias):
+            assert tensor.abs().max() <= 1 / math.sqrt(inputs)
+            assert tensor.std() == pytest.approx(1 / math.sqrt(3 * inputs), rel=0.15)
+
+
+@pytest.mark.parametrize("arguments", [((4,),), ((4, 0, 2),), ((4, 2), "gelu")])
+def test_bad_shapes_are_refused(arguments):
+    with pytest.raises(UsageError):
+        MLP(*arguments)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from gtn_rl.critic import Critic
+from gtn_rl.envs.targets import Rollout
+from gtn_rl.objective import generalized_advantages
+
+
+def make_rollout(reward, terminated=(), truncated=(), invalid=()):
+    n = len(reward)
+    flags = []
+    for where in (terminated, truncated, invalid):
+        flag = torch.zeros(1, n, 1, dtype=torch.bool)
+        flag[:, list(where)] = True
+        flags.append(flag)
+    observation = torch.zeros(1, n, 1, 1)
+    reward = torch.tensor(reward).view(1, n, 1)
+    action = torch.zeros(1, n, 1, dtype=torch.long)
+    return Rollout(observation, observation, action, reward, flags[0], flags[1], ~flags[2])
+
+
+def advantages(rollout, value, next_value, discount=0.5, trace=1.0):
+    shape = rollout.reward.shape
+    value = torch.tensor(value).view(shape)
+    next_value = torch.tensor(next_value).view(shape)
+    return generalized_advantages(rollout, value, next_value, discount, trace).flatten().tolist()
+
+
+def test_trace_one_without_values_is_the_discounted_return():
+    assert advantages(make_rollout([1.0, 2.0, 4.0]), [0.0] * 3, [0.0] * 3) == [3.0, 4.0, 4.0]
+
+
+def test_trace_zero_is_the_temporal_difference():
+    got = advantages(make_rollout([1.0, 1.0]), [2.0, 3.0], [3.0, 8.0], trace=0.0)
+    assert got == [1 + 0.5 * 3 - 2, 1 + 0.5 * 8 - 3]
+
+
+def test_termination_is_not_bootstrapped_and_truncation_is():
+    assert advantages(make_rollout([1.0], terminated=[0]), [0.0], [10.0]) == [1.0]
+    assert advantages(make_rollout([1.0], truncated=[0]), [0.0], [10.0]) == [6.0]
+
+
+def test_nothing_flows_across_an_episode_end_or_a_resetting_step():
+    rollout = make_rollout([1.0, 7.0, 2.0], terminated=[0], invalid=[1])
+    assert advantages(rollout, [0.0, 5.0, 0.0], [0.0, 0.0, 0.0]) == [1.0, 0.0, 2.0]
+
+
+def test_critic_learns_a_known_function_in_any_scale(generator):
+    critic = Critic(torch.zeros(2), torch.ones(2), 3e-3, generator)
+    observation = torch.randn(4096, 2, generator=generator)
+    target = 1000 + 200 * observation[:, 0]
+    errors = [critic.fit(observation, target, generator) for _ in range(8)]
+    assert errors[-1] < 0.01 < errors[0]
+    assert (critic(observation) - target).abs().mean() < 20
+    assert critic(torch.zeros(3, 5, 2)).shape == (3, 5)
+
+
+def test_an_unfitted_critic_says_zero(generator):
+    critic = Critic(torch.zeros(2), torch.ones(2), 1e-3, generator)
+    assert not critic(torch.ones(4, 2)).any()
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_real_steps_are_counted_exactly(copies):
+    from gtn_rl.envs.targets import RealEnvs
+
+    with RealEnvs("CartPole-v1", 2, copies) as real:
+        returns = real.evaluate(lambda o: torch.zeros(*o.shape[:-1], 2), seed=0)
+        assert real.steps == int(returns.sum())
+        real.reset(0)
+        before = real.steps
+        rollout = real.rollout(
+            lambda o: torch.zeros(*o.shape[:-1], 2), 60, torch.Generator().manual_seed(0)
+        )
+        assert real.steps - before == int(rollout.valid.sum())
+        assert rollout.valid.sum() < rollout.valid.numel()
+        assert real.finished() > 5
+
+
+def test_rollouts_follow_the_real_dynamics():
+    import gymnasium as gym
+
+    from gtn_rl.envs.targets import RealEnvs
+
+    with RealEnvs("CartPole-v1", 1, 2) as real:
+        real.reset(0)
+        rollout = real.rollout(
+            lambda o: torch.zeros(*o.shape[:-1], 2), 5, torch.Generator().manual_seed(1)
+        )
+    single = gym.make("CartPole-v1")
+    single.reset(seed=0)
+    for n in range(2):
+        single.unwrapped.state = rollout.observation[0, 0, n].double().numpy()
+        for step in range(5):
+            following, *_ = single.step(int(rollout.action[0, step, n]))
+            expected = rollout.next_observation[0, step, n].numpy()
+            assert following == pytest.approx(expected, abs=1e-5)

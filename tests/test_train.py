@@ -1,0 +1,175 @@
+import csv
+import json
+from dataclasses import replace
+
+import gymnasium as gym
+import pytest
+import torch
+
+import gtn_rl
+from gtn_rl import checkpoint
+from gtn_rl.config import TrainConfig
+from gtn_rl.errors import (
+    ArtifactError,
+    TrainingDivergedError,
+    UnsupportedSpaceError,
+    UsageError,
+)
+from gtn_rl.runlog import COLUMNS
+
+
+def run(config, out=None, **kwargs):
+    return gtn_rl.train("CartPole-v1", out, config, progress_bar=False, **kwargs)
+
+
+def parameters(result):
+    return torch.cat([p.flatten() for p in result.env.parameters()])
+
+
+def test_a_run_leaves_artifact_log_and_boards(tiny_config, tmp_path):
+    result = run(tiny_config, tmp_path / "run")
+    assert result.stopped == "real steps"
+    assert result.real_steps >= tiny_config.max_real_steps
+    loaded = gtn_rl.from_pretrained(tmp_path / "run", target="CartPole-v1")
+    for saved, kept in zip(loaded.parameters(), result.env.parameters(), strict=True):
+        assert torch.equal(saved, kept)
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == len(result.rows)
+    assert int(rows[-1]["real_steps"]) == result.real_steps
+    assert float(rows[-1]["evaluation"]) > 0
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert training["real_steps"] == result.real_steps
+    assert training["config"]["seed"] == 0
+
+
+def test_same_seed_same_run_and_no_global_seed(tiny_config):
+    torch.manual_seed(1)
+    first = run(tiny_config)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = run(tiny_config)
+    assert torch.equal(parameters(first), parameters(second))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(parameters(first), parameters(run(replace(tiny_config, seed=1))))
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tiny_config, tmp_path, monkeypatch):
+    whole = run(tiny_config, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    save = checkpoint.save
+
+    def save_and_die(folder, target, config, progress, parts):
+        save(folder, target, config, progress, parts)
+        raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(Killed):
+        run(tiny_config, tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = run(tiny_config, tmp_path / "killed", resume=True)
+    assert torch.equal(parameters(whole), parameters(resumed))
+    assert whole.real_steps == resumed.real_steps
+    assert [row["step"] for row in resumed.rows] == [row["step"] for row in whole.rows]
+
+
+def test_ctrl_c_keeps_the_last_artifact(tiny_config, tmp_path, monkeypatch):
+    import gtn_rl.outer.meta_gradient as module
+
+    update, calls = module.MetaGradient.update, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return update(self, *args)
+
+    monkeypatch.setattr(module.MetaGradient, "update", interrupted)
+    result = run(replace(tiny_config, max_real_steps=10**6), tmp_path / "run")
+    assert result.stopped == "interrupted"
+    gtn_rl.from_pretrained(tmp_path / "run")
+
+
+def test_divergence_keeps_the_last_artifact(tiny_config, tmp_path, monkeypatch):
+    import sys
+
+    module = sys.modules["gtn_rl.train"]
+    collect, calls = module.collect, []
+
+    def poisoned(*args):
+        calls.append(1)
+        experience = collect(*args)
+        return (
+            experience
+            if len(calls) < 4
+            else experience._replace(advantage=experience.advantage * torch.nan)
+        )
+
+    monkeypatch.setattr(module, "collect", poisoned)
+    with pytest.raises(TrainingDivergedError, match="not finite"):
+        run(replace(tiny_config, max_real_steps=10**6), tmp_path / "run")
+    gtn_rl.from_pretrained(tmp_path / "run")
+
+
+def test_an_existing_run_is_not_touched(tiny_config, tmp_path):
+    run(tiny_config, tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
+    with pytest.raises(UsageError, match="--resume"):
+        run(tiny_config, tmp_path / "run")
+    assert before == {p: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
+
+
+def test_resuming_refuses_what_cannot_be_meant(tiny_config, tmp_path):
+    with pytest.raises(UsageError, match="no checkpoint"):
+        run(tiny_config, tmp_path / "none", resume=True)
+    run(tiny_config, tmp_path / "run")
+    with pytest.raises(UsageError, match="inner_steps"):
+        run(replace(tiny_config, inner_steps=5), tmp_path / "run", resume=True)
+    with pytest.raises(UsageError, match="holds a run on CartPole-v1"):
+        gtn_rl.train("Acrobot-v1", tmp_path / "run", tiny_config, resume=True, progress_bar=False)
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        run(tiny_config, tmp_path / "run", resume=True)
+
+
+def test_targets_that_cannot_be_used():
+    with pytest.raises(UsageError, match="Did you mean 'CartPole-v1'"):
+        gtn_rl.train("CartPol-v1", progress_bar=False)
+    with pytest.raises(UnsupportedSpaceError, match="Discrete"):
+        gtn_rl.train("Pendulum-v1", progress_bar=False)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"inner_steps": 0},
+        {"learning_rate": (1e-2, 1e-3)},
+        {"discount": 1.0},
+        {"policies": 0, "q_networks": 0},
+        {"networks": ("64-64",)},
+        {"networks": ()},
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_spent(bad):
+    with pytest.raises(UsageError):
+        TrainConfig(**bad)
+
+
+def test_a_user_environment_without_vector_form(tiny_config):
+    """Sync vectorization serves targets that have no vector implementation of their own."""
+    result = gtn_rl.train(
+        "Acrobot-v1", None, replace(tiny_config, max_real_steps=300), progress_bar=False
+    )
+    assert result.env.observation_space == gym.make("Acrobot-v1").observation_space
+    assert -500 <= result.score <= 0
+
+
+@pytest.mark.slow
+def test_cartpole_is_learned():
+    result = run(TrainConfig(max_real_steps=1_500_000))
+    assert result.score > 470
