@@ -104,8 +104,15 @@ class SyntheticEnv(nn.Module):
         return torch.clamp(self.mean + self.std * normal, self.low, self.high)
 
     def rewards(self, observation: Tensor) -> Tensor:
-        """Rewards `[P, N, A]` of every action at observations `[P, N, O]`."""
-        return self.reward_network(self.reward_parameters, (observation - self.mean) / self.std)
+        """Rewards `[P, N, A]` of every action at observations `[P, N, O]`: 0 for the best, else < 0.
+
+        This advantage form leaves out what depends on the state alone. That has no part in which
+        action is right, but a learner without it needs no baseline, and a Q-network that starts
+        near 0 is optimistic about every action that it has not tried.
+        """
+        normal = (observation - self.mean) / self.std
+        score = self.reward_network(self.reward_parameters, normal)
+        return score - score.amax(-1, keepdim=True)
 
     def reset(self, noise: Tensor) -> State:
         """Start N episodes in each of P members, for noise `[P, N, noise_size]` ~ N(0, I)."""

@@ -45,7 +45,10 @@ class Train:
             command="gtn-rl " + shlex.join(sys.argv[1:]),
         )  # fmt: skip
         if not result.rows or result.score == -float("inf"):
-            print(f"interrupted before the first evaluation: nothing saved in {self.out}")
+            print(
+                "interrupted before the first evaluation, there is no artifact yet; "
+                f"gtn-rl train {self.target} --out {self.out} --resume goes on"
+            )
             return 130
         print(
             f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "

@@ -69,8 +69,8 @@ class TrainConfig:
     """Steps in each real environment for each outer step."""
 
     outer_epochs: int = 1
-    """Updates from one batch of real experience; the inner loop is run again for each but the first.
-    More save real steps and cost seconds."""
+    """Updates from one batch of real experience. The inner loop is run again for each but the
+    first, so more of them save real steps and cost seconds."""
 
     outer_learning_rate: float = 4e-3
     """Adam's first step size for the synthetic environment's parameters; it falls linearly to 0 at

@@ -14,7 +14,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target, describe
-from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, inner_loop, policy_mask
 from gtn_rl.objective import collect, surrogate
 from gtn_rl.outer.meta_gradient import MetaGradient
@@ -76,15 +76,20 @@ def train(
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
     config = config or TrainConfig()
+    if resume and out is None:
+        raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
     real = RealEnvs(task.id, config.num_learners, config.copies)
     exam = RealEnvs(task.id, config.num_learners, config.exam_copies)
     parts = _start(task, config, real)
     progress = Progress()
-    if resume and folder is not None:
+    if folder is not None and resume:
         progress = checkpoint.load(folder, target, config, parts)
         real.steps = progress.real_steps
+    elif folder is not None:
+        # A run that ends before its first evaluation can still be resumed.
+        checkpoint.save(folder, target, config, progress, parts)
 
     env, critic, seed = parts.env, parts.critic, config.seed
     goal = task.reward_threshold if config.target_return is None else config.target_return

@@ -66,7 +66,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tiny_config, tmp_path, monke
 
     def save_and_die(folder, target, config, progress, parts):
         save(folder, target, config, progress, parts)
-        raise Killed
+        if progress.step == 4:
+            raise Killed
 
     monkeypatch.setattr(checkpoint, "save", save_and_die)
     with pytest.raises(Killed):
@@ -125,6 +126,8 @@ def test_an_existing_run_is_not_touched(tiny_config, tmp_path):
 
 
 def test_resuming_refuses_what_cannot_be_meant(tiny_config, tmp_path):
+    with pytest.raises(UsageError, match="needs the folder"):
+        run(tiny_config, resume=True)
     with pytest.raises(UsageError, match="no checkpoint"):
         run(tiny_config, tmp_path / "none", resume=True)
     run(tiny_config, tmp_path / "run")
