@@ -2,7 +2,7 @@
 
 Usage, the last with what it writes into the shipped artifact's card:
 
-    python benchmarks/stock_agents.py [--seeds 10] [--ship]
+    python benchmarks/stock_agents.py [--seeds 10] [--redraw] [--ship]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tyro
 from gtn_rl import compare, from_pretrained, save_pretrained
 from gtn_rl.artifact import locate, read_config
 from gtn_rl.cli import read_log
+from gtn_rl.compare import Comparison
 from gtn_rl.report import caption, figure, table
 
 HERE = Path(__file__).parent
@@ -30,16 +31,22 @@ class Arguments:
     """Agents of each algorithm in each environment."""
     first_seed: int = 0
     """Seed of the first agent."""
+    redraw: bool = False
+    """Take the saved scores instead of training agents."""
     ship: bool = False
     """Write the results into the shipped artifact's card."""
 
 
 def main(arguments: Arguments) -> None:
-    scores = compare(
-        NAME, algos=ALGOS, seeds=arguments.seeds, jobs=2, first_seed=arguments.first_seed
-    )
-    (HERE / "results").mkdir(exist_ok=True)
-    scores.save(HERE / "results" / "stock_agents.json")
+    saved = HERE / "results" / "stock_agents.json"
+    if arguments.redraw:
+        scores = Comparison.load(saved)
+    else:
+        scores = compare(
+            NAME, algos=ALGOS, seeds=arguments.seeds, jobs=2, first_seed=arguments.first_seed
+        )
+        saved.parent.mkdir(exist_ok=True)
+        scores.save(saved)
     log = read_log(HERE / "results" / "cartpole_log.csv")
     figure(scores, HERE.parent / "docs" / "cartpole.png", log)
     print(table(scores), caption(scores), sep="\n\n")

@@ -87,6 +87,19 @@ class Comparison:
         """Write `to_json()` to a file."""
         write_text(Path(path), json.dumps(self.to_json(), indent=1) + "\n")
 
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """Read what `save` wrote, to draw it again."""
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        cells = [
+            Cell(
+                cell["algorithm"], cell["environment"], cell["steps"],
+                np.array(cell["returns"]), np.array(cell["seconds"]),
+            )
+            for cell in content["cells"]
+        ]  # fmt: skip
+        return cls(content["artifact"], content["target"], content["training"], cells)
+
 
 def compare(
     artifact: str | Path,
