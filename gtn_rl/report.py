@@ -99,7 +99,9 @@ def _draw_scores(ax: Any, comparison: Comparison) -> None:
         x = names.index((cell.algorithm, cell.steps)) + offset
         ax.bar(
             x, s.iqm, 0.36, color=_COLORS[cell.environment], alpha=0.85,
-            yerr=[[max(s.iqm - s.low, 0)], [max(s.high - s.iqm, 0)]], error_kw={"capsize": 3, "lw": 1},
+            # Rounding can put equal scores outside of their interval.
+            yerr=[[max(s.iqm - s.low, 0)], [max(s.high - s.iqm, 0)]],
+            error_kw={"capsize": 3, "lw": 1},
             label=cell.environment if cell.algorithm == names[0][0] else None,
         )  # fmt: skip
         each = cell.returns.mean(1)
