@@ -104,7 +104,7 @@ class SyntheticEnv(nn.Module):
         return torch.clamp(self.mean + self.std * normal, self.low, self.high)
 
     def rewards(self, observation: Tensor) -> Tensor:
-        """Rewards `[P, N, A]` of every action at observations `[P, N, O]`: 0 for the best, else < 0.
+        """Rewards `[P, N, A]` of every action at observations `[P, N, O]`: 0 is the best.
 
         This advantage form leaves out what depends on the state alone. That has no part in which
         action is right, but a learner without it needs no baseline, and a Q-network that starts
