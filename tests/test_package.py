@@ -46,7 +46,7 @@ def test_missing_extra_is_named(monkeypatch, tmp_path):
     from gtn_rl.errors import MissingExtraError
     from gtn_rl.report import figure
 
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"gtn_rl\[plots\]"):
         figure(None, tmp_path / "x.png")
 
