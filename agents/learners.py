@@ -49,10 +49,9 @@ class Learners:
             ]
         )
 
-    def logits(self, observations: Tensor, parameters: Tensor | None = None) -> Tensor:
+    def logits(self, observations: Tensor) -> Tensor:
         """Logits `[K, N, A]` with which the learners act at observations `[K, N, O]`."""
-        rows = self.parameters if parameters is None else parameters
-        outputs = self.network(rows, observations)
+        outputs = self.network(self.parameters, observations)
         scale = outputs.new_ones(self.count, 1, 1)
         scale[self.policies :] = 1 / self.temperature
         return outputs * scale

@@ -21,8 +21,7 @@ from gtn_rl.errors import UsageError
 class SyntheticVecEnv(VecEnv):
     """N synthetic environments that step with one look-up, for any Stable-Baselines3 agent.
 
-    Infos carry what `Monitor` would add, so that agents log `ep_rew_mean`. Every environment has
-    the artifact as attribute `artifact` and no wrappers.
+    Infos carry what `Monitor` would add, so that agents log `ep_rew_mean`.
 
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
