@@ -1,137 +1,203 @@
-"""K learners of one network shape and several algorithms, drawn fresh and trained as one batch."""
+"""K learners of one depth and several algorithms, trained as one batch."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from gtn_rl.agents import policy_gradient, q_learning
-from gtn_rl.agents.networks import MLP, orthogonal, uniform
+from gtn_rl.agents.batch import Batch
+from gtn_rl.agents.networks import MLP
 from gtn_rl.agents.optim import Optimizer
 
 
+class Learners(Protocol):
+    """A stack of K learners.
+
+    `parameters` is `[K, D]`, `learning_rate` `[K, 1]`; `names` says how many rows each algorithm
+    has, in their order. The policy that gathers experience is renewed every `reuse` steps; what it
+    gathered is gone through `epochs` times in that time.
+    """
+
+    @property
+    def parameters(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def learning_rate(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def names(self) -> list[tuple[str, int]]: ...  # noqa: D102
+
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+
+    @property
+    def reuse(self) -> int: ...  # noqa: D102
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+
+    def gradient(
+        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+    ) -> Tensor:
+        """Descent directions `[K, D]` at `parameters`, with experience of `behaviour`."""
+        ...
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """With what the learners act in the real environment: logits or means `[K, N, A]`."""
+        ...
+
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        ...
+
+
+class ActorAlgorithm(Protocol):
+    """An algorithm that trains one network, policy or action values, by descending a loss."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+
+    @property
+    def reuse(self) -> int: ...  # noqa: D102
+
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+
+    def initial(
+        self, network: MLP, count: int, generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor:
+        """Fresh rows `[count, D]`."""
+        ...
+
+    def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
+        """Losses `[K]` at the network's outputs `[K, N, A]` now and when it gathered the batch."""
+        ...
+
+    def act(self, outputs: Tensor) -> Tensor:
+        """Logits or means `[K, N, A]` with which it acts."""
+        ...
+
+
+class Part(NamedTuple):
+    """`count` neighbouring rows of a stack that have one algorithm."""
+
+    name: str
+    algorithm: ActorAlgorithm
+    count: int
+
+
 @dataclass(frozen=True)
-class Learners:
-    """K learners side by side: the first `policies` of them policies, the others Q-networks.
+class Actors:
+    """Learners with one network each; parts of the stack may differ in algorithm and activation.
 
     Args:
-        network: Shape of every learner's network.
-        policies: How many learners are policies.
+        network: Shape of every learner's network; narrower ones are widened (`networks.widen`).
+        parts: The algorithms; they share an optimizer and how often they renew experience.
         parameters: One row per learner, `[K, D]`.
         learning_rate: Step size per learner, `[K, 1]`.
-        entropy: Weight of the entropy bonus per policy, `[policies, 1]`.
-        temperature: Q-networks act in the real environment with softmax(Q / temperature), so that
-            the return has a gradient.
+        entropy: Weight of the entropy bonus per learner, `[K, 1]`.
     """
 
     network: MLP
-    policies: int
+    parts: tuple[Part, ...]
     parameters: Tensor
     learning_rate: Tensor
     entropy: Tensor
-    temperature: float = 0.1
 
     @property
-    def count(self) -> int:
-        """K."""
-        return self.parameters.shape[0]
+    def names(self) -> list[tuple[str, int]]:
+        """Algorithm and number of rows of each part."""
+        return [(part.name, part.count) for part in self.parts]
 
-    def losses(self, outputs: Tensor, rewards: Tensor, advantages: Tensor) -> Tensor:
-        """Losses `[K]` for network outputs, rewards and normalised advantages, all `[K, N, A]`."""
-        n = self.policies
-        return torch.cat(
-            [
-                policy_gradient.loss(outputs[:n], advantages[:n], self.entropy),
-                q_learning.loss(outputs[n:], rewards[n:]),
-            ]
-        )
+    @property
+    def optimizer(self) -> Optimizer:
+        """What makes the steps."""
+        return self.parts[0].algorithm.optimizer
 
-    def logits(self, observations: Tensor) -> Tensor:
-        """Logits `[K, N, A]` with which the learners act at observations `[K, N, O]`."""
-        outputs = self.network(self.parameters, observations)
-        scale = outputs.new_ones(self.count, 1, 1)
-        scale[self.policies :] = 1 / self.temperature
-        return outputs * scale
+    @property
+    def reuse(self) -> int:
+        """Steps between renewals of experience."""
+        return self.parts[0].algorithm.reuse
 
+    @property
+    def epochs(self) -> int:
+        """Passes over experience between its renewals."""
+        return self.parts[0].algorithm.epochs
 
-def draw(
-    network: MLP,
-    *,
-    policies: int,
-    q_networks: int,
-    learning_rate: tuple[float, float],
-    entropy: tuple[float, float],
-    temperature: float,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> Learners:
-    """Fresh learners, each with its own initial weights, learning rate and entropy weight.
+    def gradient(
+        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+    ) -> Tensor:
+        """Gradients `[K, D]` of the algorithms' losses."""
+        outputs = self.network(parameters, batch.observation)
+        gathered = outputs
+        if behaviour is not parameters:
+            gathered = self.network(behaviour, batch.observation)
+        losses = [
+            part.algorithm.loss(
+                outputs[start:stop], gathered[start:stop], batch.rows(start, stop),
+                self.entropy[start:stop],
+            )
+            for part, start, stop in slices(self.parts)
+        ]  # fmt: skip
+        total = torch.cat(losses).sum()
+        return torch.autograd.grad(total, parameters, create_graph=create_graph)[0]
 
-    Args:
-        network: Shape of every learner's network.
-        policies: How many policies, started as Stable-Baselines3's PPO and A2C.
-        q_networks: How many Q-networks, started as Stable-Baselines3's DQN.
-        learning_rate: Bounds of the log-uniform learning rate.
-        entropy: Bounds of the log-uniform entropy weight.
-        temperature: Of the softmax by which Q-networks act in the real environment.
-        generator: Source of all randomness.
-        dtype: Of the parameters.
-    """
+    def outputs(self, observations: Tensor) -> Tensor:
+        """With what the learners act in the real environment: logits or means `[K, N, A]`."""
+        raw = self.network(self.parameters, observations)
+        acts = [part.algorithm.act(raw[start:stop]) for part, start, stop in slices(self.parts)]
+        return torch.cat(acts)
 
-    def log_uniform(count: int, bounds: tuple[float, float]) -> Tensor:
-        low, high = math.log(bounds[0]), math.log(bounds[1])
-        unit = torch.rand(count, 1, generator=generator, dtype=dtype)
-        return (low + (high - low) * unit).exp()
-
-    rows = torch.cat(
-        [
-            orthogonal(network, policies, output_gain=0.01, generator=generator, dtype=dtype),
-            uniform(network, q_networks, generator=generator, dtype=dtype),
-        ]
-    )
-    return Learners(
-        network,
-        policies,
-        rows,
-        log_uniform(policies + q_networks, learning_rate),
-        log_uniform(policies, entropy),
-        temperature,
-    )
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        return replace(self, parameters=parameters)
 
 
-def train(
-    learners: Learners,
-    observations: Tensor,
-    rewards: Tensor,
-    optimizer: Optimizer,
-    *,
-    create_graph: bool = False,
-) -> Learners:
+class _Counted(Protocol):
+    @property
+    def count(self) -> int: ...
+
+
+C = TypeVar("C", bound=_Counted)
+L = TypeVar("L", bound=Learners)
+
+
+def slices(parts: Sequence[C]) -> Iterator[tuple[C, int, int]]:
+    """Each part with its first row and the row after its last."""
+    start = 0
+    for part in parts:
+        yield part, start, start + part.count
+        start += part.count
+
+
+def train(learners: L, batches: Sequence[Batch], *, create_graph: bool = False) -> L:
     """The learners after T optimizer steps, one per batch; differentiable w.r.t. the batches.
 
-    In a one-step environment the data does not depend on the learner, so all T batches come from
-    one pass of the teacher and the loop holds nothing but the learners' own networks.
+    In a one-step environment observations and rewards of all actions do not depend on the learner,
+    so all batches come from one pass of the teacher and the loop holds nothing but the learners.
 
     Args:
         learners: Untrained learners.
-        observations: Batches of observations `[K, T, N, O]`.
-        rewards: Rewards `[K, T, N, A]` of every action.
-        optimizer: Makes the steps.
+        batches: T batches.
         create_graph: Whether the result is to be differentiated w.r.t. the batches.
     """
-    advantages = policy_gradient.normalize_advantages(rewards)
     parameters = learners.parameters.detach().requires_grad_()
-    state = optimizer.initial(parameters)
-    batches = zip(observations.unbind(1), rewards.unbind(1), advantages.unbind(1), strict=True)
-    for batch, reward, advantage in batches:
+    state = learners.optimizer.initial(parameters)
+    reuse, passes = learners.reuse, learners.reuse // learners.epochs
+    behaviour = parameters
+    for step in range(len(batches)):
+        if step % reuse == 0:
+            behaviour = parameters
+        batch = batches[step - step % reuse + step % passes]
         with torch.enable_grad():
-            outputs = learners.network(parameters, batch)
-            loss = learners.losses(outputs, reward, advantage).sum()
-            (gradient,) = torch.autograd.grad(loss, parameters, create_graph=create_graph)
-        parameters, state = optimizer.step(parameters, gradient, state, learners.learning_rate)
+            gradient = learners.gradient(parameters, behaviour, batch, create_graph)
+        parameters, state = learners.optimizer.step(
+            parameters, gradient, state, learners.learning_rate
+        )
         if not create_graph:
             parameters = parameters.detach().requires_grad_()
-    return replace(learners, parameters=parameters)
+    return learners.with_parameters(parameters)

@@ -14,6 +14,8 @@ from gtn_rl.errors import UsageError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu}
 
+Activation = str | tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True)
 class MLP:
@@ -24,11 +26,12 @@ class MLP:
 
     Args:
         sizes: Units of every layer, input and output included: `(4, 64, 64, 2)`.
-        activation: `"tanh"` or `"relu"`, after every layer but the last.
+        activation: `"tanh"` or `"relu"`, after every layer but the last; or, for a stack whose rows
+            differ, `(("tanh", 8), ("relu", 4))`: the first 8 rows and the 4 after them.
     """
 
     sizes: tuple[int, ...]
-    activation: str = "tanh"
+    activation: Activation = "tanh"
 
     def __post_init__(self) -> None:
         """Reject shapes that no network has.
@@ -38,10 +41,10 @@ class MLP:
         """
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise UsageError(f"sizes must be two or more positive integers, got {self.sizes}")
-        if self.activation not in ACTIVATIONS:
-            raise UsageError(
-                f"unknown activation {self.activation!r}: use one of {sorted(ACTIVATIONS)}"
-            )
+        names = [self.activation] if isinstance(self.activation, str) else dict(self.activation)
+        for name in names:
+            if name not in ACTIVATIONS:
+                raise UsageError(f"unknown activation {name!r}: use one of {sorted(ACTIVATIONS)}")
 
     @property
     def num_parameters(self) -> int:
@@ -61,11 +64,34 @@ class MLP:
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Outputs `[K, N, sizes[-1]]` of K networks for their own inputs `[K, N, sizes[0]]`."""
-        activation = ACTIVATIONS[self.activation]
         *hidden, (weight, bias) = self.layers(parameters)
         for hidden_weight, hidden_bias in hidden:
-            inputs = activation(torch.baddbmm(hidden_bias, inputs, hidden_weight))
+            inputs = self._activate(torch.baddbmm(hidden_bias, inputs, hidden_weight))
         return torch.baddbmm(bias, inputs, weight)
+
+    def _activate(self, values: Tensor) -> Tensor:
+        if isinstance(self.activation, str):
+            return ACTIVATIONS[self.activation](values)
+        parts = torch.split(values, [count for _, count in self.activation])
+        names = [name for name, _ in self.activation]
+        return torch.cat([ACTIVATIONS[n](part) for n, part in zip(names, parts, strict=True)])
+
+
+def widen(rows: Tensor, narrow: MLP, wide: MLP) -> Tensor:
+    """Rows `[K, wide.num_parameters]` of networks that compute what `rows` do, now and for ever.
+
+    The units added have no weight in or out. Their gradient is then exactly zero under tanh and
+    ReLU, so gradient descent never wakes them: networks of several widths train in one stack.
+    """
+    layers = []
+    for (weight, bias), i, o in zip(
+        narrow.layers(rows), wide.sizes[:-1], wide.sizes[1:], strict=True
+    ):
+        more_in, more_out = i - weight.shape[1], o - weight.shape[2]
+        layers += [
+            F.pad(weight, (0, more_out, 0, more_in)).flatten(1), F.pad(bias[:, 0], (0, more_out))
+        ]  # fmt: skip
+    return torch.cat(layers, 1)
 
 
 def orthogonal(

@@ -1,19 +1,56 @@
-"""Q-learning in a one-step environment: regression of action values on rewards."""
+"""Deep Q-learning in a one-step environment: regression of action values on rewards."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gtn_rl.agents.batch import Batch
+from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.agents.optim import Adam, Optimizer
 
-def loss(values: Tensor, rewards: Tensor) -> Tensor:
-    """Losses `[K]` of K Q-networks: Huber loss of action values on the rewards of every action.
 
-    An episode ends after its only step, so the target of Q-learning is the reward itself, with no
-    bootstrapped value. Huber's loss is what Stable-Baselines3's DQN minimises (Mnih et al. 2015).
+@dataclass(frozen=True)
+class DQN:
+    """DQN (Mnih et al. 2015), Huber loss as in Stable-Baselines3.
+
+    An episode ends after its only step, so the target is the reward itself: no bootstrapped value,
+    no target network, and double DQN is the same algorithm.
 
     Args:
-        values: Action values `[K, N, A]`.
-        rewards: Rewards `[K, N, A]` of every action.
+        optimizer: Makes the steps.
+        temperature: It acts in the real environment with softmax(Q / temperature), so that the
+            return has a gradient.
+        epsilon: Share of random actions in what it learns from, the others greedy; if not given it
+            learns from all actions of every observation.
     """
-    return F.smooth_l1_loss(values, rewards, reduction="none").mean((-2, -1))
+
+    optimizer: Optimizer = Adam()
+    temperature: float = 0.1
+    epsilon: float | None = None
+    reuse: int = 1
+    epochs: int = 1
+
+    def initial(
+        self, network: MLP, count: int, generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor:
+        """Rows `[count, D]`, started as Stable-Baselines3's Q-network."""
+        return uniform(network, count, generator=generator, dtype=dtype)
+
+    def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
+        """Losses `[K]` at action values `[K, N, A]`."""
+        error = F.smooth_l1_loss(outputs, batch.lesson, reduction="none")
+        if self.epsilon is None:
+            return error.mean((-2, -1))
+        action = behaviour.argmax(-1, keepdim=True)
+        random = batch.noise[..., :-1].argmax(-1, keepdim=True)
+        share = torch.special.ndtr(batch.noise[..., -1:])
+        action = torch.where(share < self.epsilon, random, action)
+        return error.gather(-1, action).mean((-2, -1))
+
+    def act(self, outputs: Tensor) -> Tensor:
+        """Logits with which it acts."""
+        return outputs / self.temperature

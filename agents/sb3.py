@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.envs.targets import play
+from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "dqn": DQN}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO, "a2c": A2C, "dqn": DQN, "sac": SAC, "td3": TD3, "ddpg": DDPG,
+}  # fmt: skip
+CONTRIB = {"trpo": "TRPO", "qrdqn": "QRDQN", "tqc": "TQC", "ars": "ARS"}
+"""Algorithms of sb3-contrib; none of them is among the learners of meta-training."""
 
 LEARNING_STARTS = 200
-"""DQN's random steps before it learns; of a few thousand steps in all, 200 is what it can spare."""
+"""Random steps of DQN and QR-DQN before they learn; of a few thousand in all, that is what they can
+spare. The other off-policy agents start after 100 by default."""
 
 
 def algorithm(name: str) -> type[BaseAlgorithm]:
@@ -25,13 +33,46 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
 
     Raises:
         UsageError: No such algorithm.
+        MissingExtraError: An algorithm of sb3-contrib, which is not installed.
     """
-    if name not in ALGORITHMS:
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    if name not in CONTRIB:
+        known = [*ALGORITHMS, *CONTRIB]
         raise UsageError(
-            f"unknown algorithm {name!r}: use some of {', '.join(ALGORITHMS)}."
-            f"{did_you_mean(name, ALGORITHMS)}"
+            f"unknown algorithm {name!r}: use some of {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
         )
-    return ALGORITHMS[name]
+    try:
+        contrib = importlib.import_module("sb3_contrib")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{name} needs sb3-contrib: pip install 'gtn_rl[contrib]'"
+        ) from error
+    chosen: type[BaseAlgorithm] = getattr(contrib, CONTRIB[name])
+    return chosen
+
+
+_CONTINUOUS = {"sac", "td3", "ddpg", "tqc"}
+_DISCRETE = {"dqn", "qrdqn"}
+
+
+def default_algorithms(space: spaces.Space[Any]) -> list[str]:
+    """Those of Stable-Baselines3 itself that handle an action space."""
+    wrong = _CONTINUOUS if isinstance(space, spaces.Discrete) else _DISCRETE
+    return [name for name in ALGORITHMS if name not in wrong]
+
+
+def check_action_space(name: str, space: spaces.Space[Any]) -> None:
+    """Nothing, if an algorithm handles an action space.
+
+    Raises:
+        UsageError: It does not; the message says which do.
+    """
+    wrong = _CONTINUOUS if isinstance(space, spaces.Discrete) else _DISCRETE
+    if name in wrong:
+        fit = [n for n in (*ALGORITHMS, *CONTRIB) if n not in wrong]
+        raise UsageError(f"{name} does not handle {space}: use some of {', '.join(fit)}")
 
 
 def train_stock(
@@ -41,10 +82,10 @@ def train_stock(
     seed: int,
     overrides: Mapping[str, Any] | None = None,
 ) -> BaseAlgorithm:
-    """Train an agent with its default hyperparameters (DQN: `learning_starts=200`) on the CPU.
+    """Train an agent with its default hyperparameters (DQN, QR-DQN: `learning_starts=200`) on the CPU.
 
     Args:
-        name: `"ppo"`, `"a2c"` or `"dqn"`.
+        name: Of `ALGORITHMS` or `CONTRIB`.
         env: Environment to train in.
         steps: Environment steps; on-policy agents round up to whole rollouts.
         seed: Of the agent and the environment.
@@ -55,7 +96,7 @@ def train_stock(
     """
     chosen = algorithm(name)
     settings: dict[str, Any] = {"seed": seed, "device": "cpu"}
-    if name == "dqn":
+    if name in ("dqn", "qrdqn"):
         settings["learning_starts"] = LEARNING_STARTS
     try:
         agent = chosen("MlpPolicy", env, **(settings | dict(overrides or {})))
@@ -76,13 +117,7 @@ def greedy_returns(
         seed: Of their initial states.
     """
     envs = gym.make_vec(target, num_envs=episodes)
-    observation, _ = envs.reset(seed=seed)
-    returns = np.zeros(episodes)
-    alive = np.ones(episodes, dtype=np.bool_)
-    while alive.any():
-        action, _ = agent.predict(observation, deterministic=True)
-        observation, reward, terminated, truncated, _ = envs.step(action)
-        returns += reward * alive
-        alive &= ~(terminated | truncated)
-    envs.close()
-    return returns
+    try:
+        return play(envs, lambda o: agent.predict(o, deterministic=True)[0], seed)[0]
+    finally:
+        envs.close()

@@ -25,7 +25,7 @@ def _single_member(artifact: str | Path | SyntheticEnv) -> SyntheticEnv:
     return env
 
 
-class SyntheticGymEnv(gymnasium.Env[NDArray[Any], np.int64]):
+class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
     """A synthetic environment as a `gymnasium.Env` with the spaces of its target.
 
     Args:
@@ -53,7 +53,7 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], np.int64]):
             self._episodes.restart()
         return self._episodes.reset(self.np_random)[0], {}
 
-    def step(self, action: np.int64) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Take the episode's only action."""
         reward = self._episodes.reward(np.asarray([action]))
         return self._episodes.observation()[0], float(reward[0]), True, False, {}

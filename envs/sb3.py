@@ -58,7 +58,7 @@ class SyntheticVecEnv(VecEnv):
         return self._episodes.reset(self._rng)
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Remember actions `[N]` for `step_wait`."""
+        """Remember actions, `[N]` or `[N, A]`, for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:

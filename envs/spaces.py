@@ -4,33 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from gtn_rl.errors import UnsupportedSpaceError
 
+SUPPORTED = "supported are flat Box observations and Discrete or bounded flat Box actions"
+
 
 def check_spaces(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
-) -> tuple[spaces.Box, spaces.Discrete]:
-    """The same spaces, known to be a flat `Box` and a `Discrete`.
+) -> tuple[spaces.Box, spaces.Discrete | spaces.Box]:
+    """The same spaces, known to be a flat `Box`, and a `Discrete` or a bounded flat `Box`.
 
     Raises:
         UnsupportedSpaceError: Another kind of space; the message says which wrapper helps.
     """
-    supported = "supported are flat Box observations and Discrete actions"
     if not isinstance(observation_space, spaces.Box):
         raise UnsupportedSpaceError(
-            f"observation space {observation_space} is not a Box ({supported}): "
+            f"observation space {observation_space} is not a Box ({SUPPORTED}): "
             "wrap the environment in gymnasium.wrappers.FlattenObservation"
         )
     if len(observation_space.shape) != 1:
         raise UnsupportedSpaceError(
-            f"observation space of shape {observation_space.shape} is not flat ({supported}): "
+            f"observation space of shape {observation_space.shape} is not flat ({SUPPORTED}): "
             "wrap the environment in gymnasium.wrappers.FlattenObservation"
         )
-    if not isinstance(action_space, spaces.Discrete):
+    if isinstance(action_space, spaces.Discrete):
+        return observation_space, action_space
+    if not isinstance(action_space, spaces.Box):
         raise UnsupportedSpaceError(
-            f"action space {action_space} is not Discrete ({supported}): "
+            f"action space {action_space} is neither Discrete nor a Box ({SUPPORTED}): "
             "wrap the environment so that it takes one of a few actions"
+        )
+    if len(action_space.shape) != 1:
+        raise UnsupportedSpaceError(
+            f"action space of shape {action_space.shape} is not flat ({SUPPORTED}): "
+            "wrap the environment in gymnasium.wrappers.TransformAction"
+        )
+    if not np.isfinite([action_space.low, action_space.high]).all():
+        raise UnsupportedSpaceError(
+            f"action space {action_space} is not bounded ({SUPPORTED}): "
+            "wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction"
         )
     return observation_space, action_space

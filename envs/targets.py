@@ -1,24 +1,29 @@
-"""Real target environments: what they are, batched rollouts, final scores, steps counted."""
+"""Real target environments: what they are, batched rollouts, evaluations, steps counted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.classic import PHYSICS, ClassicVectorEnv
 from gtn_rl.envs.spaces import check_spaces
 from gtn_rl.errors import UsageError, did_you_mean
 
 Act = Callable[[Tensor], Tensor]
-"""Logits `[K, N, A]` for observations `[K, N, O]`."""
+"""Logits or means `[K, N, A]` for observations `[K, N, O]`."""
+
+Factory = Callable[[], gym.Env[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -26,37 +31,70 @@ class Target:
     """What the library needs to know about a real environment.
 
     Args:
-        id: Gymnasium id.
+        id: Gymnasium id, or a factory's name.
         observation_space: Flat `Box`.
-        action_space: `Discrete`.
+        action_space: `Discrete` or bounded flat `Box`.
         reward_threshold: Return at which Gymnasium calls the task solved, if it says so.
+        factory: Makes the environment, where it has no id.
+        horizon: Steps after which an episode is truncated, if there is such a limit.
     """
 
     id: str
     observation_space: spaces.Box
-    action_space: spaces.Discrete
+    action_space: spaces.Discrete | spaces.Box
     reward_threshold: float | None
+    factory: Factory | None = None
+    horizon: int | None = None
+
+    def vector(self, num_envs: int, horizon: int | None = None) -> VectorEnv[Any, Any, Any]:
+        """N copies that step together and reset on the step after an episode's end.
+
+        Args:
+            num_envs: N.
+            horizon: Steps after which episodes are truncated, if it is not to be the target's own.
+
+        Raises:
+            UsageError: The target's own vector implementation resets in another way.
+        """
+        if self.id in PHYSICS:
+            return ClassicVectorEnv(self.id, num_envs, horizon)
+        if horizon is not None:
+            longer = partial(gym.make, self.id, max_episode_steps=horizon)
+            return SyncVectorEnv([longer] * num_envs)
+        if self.factory is not None:
+            return SyncVectorEnv([self.factory] * num_envs)
+        envs: VectorEnv[Any, Any, Any] = gym.make_vec(self.id, num_envs=num_envs)
+        if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
+            envs.close()
+            raise UsageError(f"{self.id}: vector environment must autoreset on the next step")
+        return envs
 
 
-def describe(target: str) -> Target:
-    """Look up a target by its Gymnasium id.
+def describe(target: str | Factory) -> Target:
+    """Look up a target by its Gymnasium id, or make one with a factory and look at it.
 
     Raises:
         UsageError: No such environment.
-        UnsupportedSpaceError: Its spaces are not a flat `Box` and a `Discrete`.
+        UnsupportedSpaceError: Its spaces are not supported.
     """
+    factory = None if isinstance(target, str) else target
     try:
-        env = gym.make(target)
+        env = gym.make(target) if isinstance(target, str) else target()
     except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
         raise UsageError(
-            f"no environment {target!r} in Gymnasium.{did_you_mean(target, gym.registry)}"
+            f"no environment {target!r} in Gymnasium.{did_you_mean(str(target), gym.registry)}"
         ) from error
     except gym.error.DependencyNotInstalled as error:
         raise UsageError(f"environment {target!r} cannot be made: {error}") from error
     try:
         observation_space, action_space = check_spaces(env.observation_space, env.action_space)
-        threshold = None if env.spec is None else env.spec.reward_threshold
-        return Target(target, observation_space, action_space, threshold)
+        if factory is not None or env.spec is None:
+            name = getattr(target, "__name__", repr(target))
+            return Target(name, observation_space, action_space, None, factory)
+        return Target(
+            str(target), observation_space, action_space, env.spec.reward_threshold,
+            horizon=env.spec.max_episode_steps,
+        )  # fmt: skip
     finally:
         env.close()
 
@@ -64,8 +102,8 @@ def describe(target: str) -> Target:
 class Rollout(NamedTuple):
     """L steps of N real environments for each of K learners.
 
-    `observation` and `next_observation` are `[K, L, N, O]`, the rest `[K, L, N]`. `valid` is false
-    where the step only reset an environment.
+    `observation` and `next_observation` are `[K, L, N, O]`, `action` is `[K, L, N]` or
+    `[K, L, N, A]`, the rest `[K, L, N]`. `valid` is false where the step only reset an environment.
     """
 
     observation: Tensor
@@ -84,20 +122,27 @@ class RealEnvs:
     call to call, so that short rollouts still see the late parts of long episodes.
 
     Args:
-        target: Gymnasium id.
+        target: What to run.
+        actions: How learners act in it.
         learners: K.
         copies: N, environments for each learner.
+        horizon: Steps after which episodes are truncated, if it is not to be the target's own.
+
+    Raises:
+        UsageError: The target's own vector implementation cannot be used.
     """
 
-    def __init__(self, target: str, learners: int, copies: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        actions: Actions,
+        learners: int,
+        copies: int,
+        horizon: int | None = None,
+    ) -> None:
         self.shape = (learners, copies)
-        self._envs: VectorEnv[Any, Any, Any] = gym.make_vec(target, num_envs=learners * copies)
-        mode = self._envs.metadata.get("autoreset_mode")
-        if mode != AutoresetMode.NEXT_STEP:
-            raise UsageError(f"{target}: vector environment must autoreset on the next step")
-        space = self._envs.single_action_space
-        assert isinstance(space, spaces.Discrete)
-        self._start, self._actions = int(space.start), int(space.n)
+        self._actions = actions
+        self._envs = target.vector(learners * copies, horizon)
         self._observation: NDArray[Any] = np.empty(0)
         self._over = np.ones(learners * copies, dtype=np.bool_)
         self._return = np.zeros(learners * copies)
@@ -119,34 +164,27 @@ class RealEnvs:
         self._return[:] = 0
         self._finished.clear()
 
+    def forget(self) -> None:
+        """Leave the episodes that ended so far out of `finished`."""
+        self._finished.clear()
+
     def finished(self) -> float | None:
         """Mean undiscounted return of the episodes that ended since the last reset, if any did."""
         return float(np.mean(self._finished)) if self._finished else None
-
-    def observation_statistics(
-        self, length: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation `[O]` of observations under uniformly random actions."""
-        rollout = self.rollout(
-            lambda o: torch.zeros(*o.shape[:-1], self._actions), length, generator
-        )
-        std, mean = torch.std_mean(rollout.observation.flatten(0, 2), 0)
-        # An observation that never moved says nothing of its scale.
-        return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array.astype(np.float32)).view(*self.shape, -1)
 
     @torch.no_grad()
     def rollout(self, act: Act, length: int, generator: torch.Generator) -> Rollout:
-        """Act for `length` steps with actions sampled from the learners' logits."""
+        """Act for `length` steps with actions sampled from the learners' distributions."""
         columns: list[tuple[Tensor, ...]] = []
         observation = self._tensor(self._observation)
         for _ in range(length):
-            action = _sample(act(observation), generator)
+            action = self._actions.sample(act(observation), generator)
             valid = ~self._over
             array, reward, terminated, truncated, _ = self._envs.step(
-                action.flatten().numpy() + self._start
+                self._actions.to_numpy(action.flatten(0, 1))
             )
             self._observation, self._over = array, terminated | truncated
             self.steps += int(valid.sum())
@@ -164,22 +202,28 @@ class RealEnvs:
     @torch.no_grad()
     def evaluate(self, act: Act, seed: int) -> Tensor:
         """Undiscounted returns `[K, N]` of one greedy episode in every environment."""
-        self.reset(seed)
-        returns = np.zeros(self._over.shape)
-        alive = np.ones(self._over.shape, dtype=np.bool_)
-        while alive.any():
-            action = act(self._tensor(self._observation)).argmax(-1)
-            self._observation, reward, terminated, truncated, _ = self._envs.step(
-                action.flatten().numpy() + self._start
-            )
-            returns += reward * alive
-            self.steps += int(alive.sum())
-            alive &= ~(terminated | truncated)
+
+        def greedy(observation: NDArray[Any]) -> NDArray[Any]:
+            action = self._actions.mode(act(self._tensor(observation)))
+            return self._actions.to_numpy(action.flatten(0, 1))
+
         self._over[:] = True
+        returns, steps = play(self._envs, greedy, seed)
+        self.steps += steps
         return torch.as_tensor(returns).view(self.shape)
 
 
-def _sample(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Actions `[...]` drawn from logits `[..., A]` (the Gumbel-max trick)."""
-    uniform = torch.rand(logits.shape, generator=generator)
-    return (logits - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
+def play(
+    envs: VectorEnv[Any, Any, Any], act: Callable[[NDArray[Any]], NDArray[Any]], seed: int
+) -> tuple[NDArray[np.float64], int]:
+    """Undiscounted returns `[M]` of one episode in each of M environments, and their steps."""
+    observation, _ = envs.reset(seed=seed)
+    returns = np.zeros(envs.num_envs)
+    alive = np.ones(envs.num_envs, dtype=np.bool_)
+    steps = 0
+    while alive.any():
+        observation, reward, terminated, truncated, _ = envs.step(act(observation))
+        returns += reward * alive
+        steps += int(alive.sum())
+        alive &= ~(terminated | truncated)
+    return returns, steps

@@ -54,15 +54,13 @@ def save_pretrained(
         "format_version": FORMAT_VERSION,
         "name": name or str(folder),
         "target": env.target,
-        "observation_space": {
-            "low": [_encode(x) for x in env.observation_space.low],
-            "high": [_encode(x) for x in env.observation_space.high],
-            "dtype": str(env.observation_space.dtype),
-        },
-        "action_space": {"n": int(env.action_space.n), "start": int(env.action_space.start)},
+        "observation_space": _encode_space(env.observation_space),
+        "action_space": _encode_space(env.action_space),
+        "head": env.head,
         "horizon": env.horizon,
         "hidden": list(env.hidden),
         "members": env.members,
+        "parameters": sum(parameter.numel() for parameter in env.parameters()),
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
@@ -93,16 +91,11 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
             f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
         )
     try:
-        box, discrete = config["observation_space"], config["action_space"]
-        dtype = np.dtype(box["dtype"])
         env = SyntheticEnv(
-            spaces.Box(
-                np.array([float(x) for x in box["low"]], dtype),
-                np.array([float(x) for x in box["high"]], dtype),
-                dtype=dtype.type,
-            ),
-            spaces.Discrete(discrete["n"], start=discrete["start"]),
+            _decode_space(config["observation_space"]),
+            _decode_space(config["action_space"]),
             target=config["target"],
+            head=config.get("head", ""),
             horizon=config["horizon"],
             hidden=tuple(config["hidden"]),
             members=config["members"],
@@ -166,8 +159,23 @@ def locate(name_or_path: str | Path) -> Path:
     )
 
 
-def _encode(bound: float) -> float | str:
-    return float(bound) if np.isfinite(bound) else str(float(bound))
+def _encode_space(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
+    if isinstance(space, spaces.Discrete):
+        return {"n": int(space.n), "start": int(space.start)}
+    # JSON has no infinity.
+    low, high = (
+        [float(x) if np.isfinite(x) else str(float(x)) for x in bound]
+        for bound in (space.low, space.high)
+    )
+    return {"low": low, "high": high, "dtype": str(space.dtype)}
+
+
+def _decode_space(content: Mapping[str, Any]) -> spaces.Box | spaces.Discrete:
+    if "n" in content:
+        return spaces.Discrete(content["n"], start=content["start"])
+    dtype = np.dtype(content["dtype"])
+    low, high = (np.array([float(x) for x in content[k]], dtype) for k in ("low", "high"))
+    return spaces.Box(low, high, dtype=dtype.type)
 
 
 def copy_parameters(source: SyntheticEnv, destination: SyntheticEnv) -> None:

@@ -40,16 +40,22 @@ def render_card(config: Mapping[str, Any]) -> str:
         for key, value in training.items()
         if value != "" and not isinstance(value, Mapping)
     ]
-    n, actions = len(config["observation_space"]["low"]), config["action_space"]["n"]
+    n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
     return _TEMPLATE.format(
         target=target,
         name=config["name"],
         horizon=config["horizon"],
         plural="" if config["horizon"] == 1 else "s",
-        parameters=f"observations have {n} numbers, there are {actions} actions",
+        parameters=f"observations have {n} numbers, {actions}",
         training=_table(["quantity", "value"], rows) if rows else "Not recorded.",
         results=_results(config["results"]),
     )
+
+
+def _actions(space: Mapping[str, Any]) -> str:
+    if "n" in space:
+        return f"there are {space['n']} actions"
+    return f"actions are vectors of length {len(space['low'])}"
 
 
 def _table(head: list[str], rows: list[str]) -> str:
@@ -71,14 +77,15 @@ def _results(results: Mapping[str, Any]) -> str:
         )
     if "compare" in results:
         rows = [
-            f"| {row['algorithm']} | {row['steps']:,} | {row['iqm']:.1f} | "
+            f"| {row['algorithm']} | {row['steps']:,} | {row.get('seeds', results.get('seeds'))} | "
+            f"{row['iqm']:.1f} | "
             f"[{row['low']:.1f}, {row['high']:.1f}] | {row['mean']:.1f} | {row['min']:.1f} |"
             for row in results["compare"]
         ]
-        head = ["stock agent", "synthetic steps", "IQM", "95 % interval", "mean", "min"]
+        head = ["stock agent", "synthetic steps", "seeds", "IQM", "95 % interval", "mean", "min"]
         lines += [
-            f"Stock Stable-Baselines3 agents, {results['seeds']} seeds, final agents, greedy, "
-            f"{results['episodes']} real episodes each (`{results['command']}`):",
+            f"Stock Stable-Baselines3 agents, final, greedy, {results['episodes']} real episodes "
+            f"each (`{results['command']}`):",
             _table(head, rows),
         ]
     return "\n\n".join(lines) if lines else "Not measured yet."

@@ -32,10 +32,17 @@ class Parts:
         estimator: Updates it.
         critic: Values of the real task.
         decay: Decay of the moving average of the environment's parameters.
+        visited: Observations `[M, O]` where learners are to agree with the expert, the perfect
+            learner of `env` as it is now.
     """
 
     def __init__(
-        self, env: SyntheticEnv, estimator: MetaGradient, critic: Critic, decay: float
+        self,
+        env: SyntheticEnv,
+        estimator: MetaGradient,
+        critic: Critic,
+        decay: float,
+        visited: Tensor,
     ) -> None:
         def blend(average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             # The plain mean until it is longer than the decay's memory: no bias to the start.
@@ -46,6 +53,8 @@ class Parts:
         self.critic = critic
         self.average = AveragedModel(env, avg_fn=blend).requires_grad_(False)
         self.best = copy.deepcopy(env).requires_grad_(False)
+        self.expert = copy.deepcopy(env).requires_grad_(False)
+        self.visited = visited
 
     @property
     def averaged(self) -> SyntheticEnv:
@@ -59,6 +68,7 @@ class Parts:
             "env": self.env,
             "average": self.average,
             "best": self.best,
+            "expert": self.expert,
             "critic": self.critic,
             "estimator": self.estimator.optimizer,
             "critic_optimizer": self.critic.optimizer,
@@ -66,12 +76,14 @@ class Parts:
 
     def state_dict(self) -> dict[str, Any]:
         """States of all parts."""
-        return {name: module.state_dict() for name, module in self._modules().items()}
+        states: dict[str, Any] = {n: module.state_dict() for n, module in self._modules().items()}
+        return states | {"visited": self.visited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set all parts to saved states."""
         for name, module in self._modules().items():
             module.load_state_dict(state[name])
+        self.visited = state["visited"]
 
 
 @dataclass
@@ -124,7 +136,7 @@ def prepare(folder: Path, *, resume: bool) -> Path:
         UsageError: The folder holds something already, or with `resume` no checkpoint.
     """
     if resume:
-        if not (folder / _FILE).is_file():
+        if not started(folder) and not (folder / "log.csv").is_file():
             raise UsageError(f"{folder} holds no checkpoint to resume: start without --resume")
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -136,6 +148,11 @@ def prepare(folder: Path, *, resume: bool) -> Path:
     except OSError as error:
         raise UsageError(f"cannot make folder {folder}: {error.strerror}") from error
     return folder
+
+
+def started(folder: Path) -> bool:
+    """Whether a run got far enough to leave a checkpoint."""
+    return (folder / _FILE).is_file()
 
 
 def save(folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | compare | show`."""
+"""The command line: `gtn-rl train | compare | show | zoo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ import tyro
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.errors import GTNError
+from gtn_rl.settings import SETTINGS, settings_for
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Compare:
     artifact: tyro.conf.Positional[str]
     """Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder."""
 
-    algos: tuple[str, ...] = ("ppo", "a2c", "dqn")
-    """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000."""
+    algos: tuple[str, ...] = ()
+    """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
+    Stable-Baselines3 that handle the action space if not given."""
 
     steps: int = 2_048
     """Environment steps of each agent, in either environment."""
@@ -129,10 +131,23 @@ class Show:
         return 0
 
 
+@dataclass(frozen=True)
+class Zoo:
+    """List the shipped synthetic environments: target, size, cost and what agents reach."""
+
+    def run(self) -> int:
+        """Print the table."""
+        from gtn_rl.zoo import table
+
+        print(table())
+        return 0
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
 )
 
 
@@ -144,10 +159,24 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
+def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
+    """The command, with the settings of a known target as the defaults of its training."""
+    command = _parse(arguments, None)
+    if isinstance(command, Train) and command.target in SETTINGS:
+        known = replace(command, config=settings_for(command.target))
+        command = _parse(arguments, known)
+    return command
+
+
+def _parse(arguments: Sequence[str] | None, default: Train | None) -> Train | Compare | Show | Zoo:
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__, **options)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends it with one line on stderr and exit code 2."""
     try:
-        command = tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__)
+        command = parse(arguments)
         code = command.run()
     except KeyboardInterrupt:
         code = 130

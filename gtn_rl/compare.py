@@ -104,7 +104,7 @@ class Comparison:
 def compare(
     artifact: str | Path,
     *,
-    algos: Sequence[str] = ("ppo", "a2c", "dqn"),
+    algos: Sequence[str] = (),
     steps: int = 2_048,
     seeds: int = 10,
     episodes: int = 20,
@@ -120,7 +120,8 @@ def compare(
 
     Args:
         artifact: Name of a shipped environment, or a folder.
-        algos: Algorithms, each `"name"` or `"name:steps"`.
+        algos: Algorithms, each `"name"` or `"name:steps"`; those of Stable-Baselines3 that handle
+            the action space if not given.
         steps: Environment steps where the algorithm does not say.
         seeds: Agents of each algorithm in each environment.
         episodes: Real episodes for each agent.
@@ -133,16 +134,19 @@ def compare(
         ArtifactError: Nothing usable under that name.
         UsageError: An unknown algorithm or a number below one.
     """
-    plan = [parse_algorithm(text, steps) for text in algos]
+    from gtn_rl.agents.sb3 import check_action_space, default_algorithms
+
     for name, value in (("seeds", seeds), ("episodes", episodes), ("jobs", jobs)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    if not plan:
-        raise UsageError("algos must name at least one algorithm")
     name = str(artifact)
-    from_pretrained(name)
+    env = from_pretrained(name)
+    algos = algos or default_algorithms(env.action_space)
+    plan = [parse_algorithm(text, steps) for text in algos]
     config = read_config(name)
     target = config["target"]
+    for algorithm, _ in plan:
+        check_action_space(algorithm, env.action_space)
     tasks = [
         _Task(algorithm, count, kind, name, target, first_seed + seed, episodes)
         for algorithm, count in plan

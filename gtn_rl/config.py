@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gtn_rl.agents.networks import ACTIVATIONS, MLP
+from gymnasium import spaces
+
+from gtn_rl.agents.draw import parse_group
 from gtn_rl.errors import UsageError
+
+DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
+CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xtd3@relu:64-64", "2xsac@relu:64-64")
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    max_real_steps: int = 1_500_000
+    max_real_steps: int = 1_200_000
     """Stop after this many steps of the real environment, evaluations included."""
 
     max_minutes: float = 10.0
@@ -28,18 +33,31 @@ class TrainConfig:
     evaluate_every: int = 5
     """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
 
-    patience: int = 3
+    patience: int = 8
     """Evaluations without a better one, once the target return is reached, before it stops."""
 
-    policies: int = 8
-    """Policy-gradient learners trained side by side for each network shape."""
+    learners: tuple[str, ...] = ()
+    """Learners trained side by side, as count x algorithm @ activation : hidden units, such as
+    8xpg@tanh:64-64 8xdqn@relu:64-64. Mixing algorithms and shapes is what makes the environment
+    teach agents it never saw. A mix for the kind of action space if not given."""
 
-    q_networks: int = 8
-    """Q-learning learners trained side by side for each network shape. Mixing algorithms is what
-    makes the environment teach agents it never saw."""
+    starts: int = 128
+    """Untrained environments that are tried before training; the one whose perfect learner does
+    best in the target is the start."""
 
-    networks: tuple[str, ...] = ("tanh:64-64",)
-    """Network shapes of the learners: activation, colon, hidden units."""
+    start_rounds: int = 20
+    """Generations of as many tries, at most, while perfect learners all have the same return."""
+
+    warmup: int = 150_000
+    """Real steps with which the start is improved by its perfect learner's policy gradient, before
+    learners are trained in it. Less if the target return is reached."""
+
+    warmup_learning_rate: float = 3e-3
+    """Adam's first step size in that."""
+
+    imitation: int = 25
+    """Outer steps, the first ones, that raise the learners' agreement with the perfect learner of
+    the warm-up instead of their real return."""
 
     inner_steps: int = 64
     """Optimizer steps of a learner's training, the loop that is differentiated."""
@@ -53,11 +71,11 @@ class TrainConfig:
     entropy: tuple[float, float] = (1e-4, 3e-2)
     """Bounds of the policies' entropy weights, drawn log-uniformly."""
 
-    temperature: float = 0.1
-    """Q-learners act in the real environment with softmax(Q / temperature)."""
-
     hidden: tuple[int, ...] = (32,)
     """Hidden units of the synthetic environment's networks."""
+
+    head: str = ""
+    """Form of the reward for continuous actions: quadratic or mlp."""
 
     copies: int = 8
     """Real environments for each learner."""
@@ -79,6 +97,10 @@ class TrainConfig:
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
 
+    even_out: bool = True
+    """Shorten each learner's share of the meta-gradient to the median of all. A few learners whose
+    training is chaotic cannot drown the others then."""
+
     clip: float = 0.2
     """PPO's bound on how far one batch of experience may move the trained learners."""
 
@@ -87,6 +109,9 @@ class TrainConfig:
 
     trace: float = 0.95
     """Lambda of generalized advantage estimation."""
+
+    outer_noise: float = 0.4
+    """Deviation of continuous actions in the real environment, relative to half their range."""
 
     critic_learning_rate: float = 1e-3
     """Adam's step size for the critic of the real task."""
@@ -103,8 +128,8 @@ class TrainConfig:
         positive = (
             "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
-            "outer_learning_rate", "max_gradient_norm", "clip", "temperature",
-            "critic_learning_rate",
+            "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
+            "outer_noise",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -116,30 +141,24 @@ class TrainConfig:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise UsageError(f"{name} must be 0 < low <= high, got {low} {high}")
-        if min(self.policies, self.q_networks) < 0 or self.policies + self.q_networks < 1:
-            raise UsageError("policies and q_networks must not be negative, nor both 0")
-        if not self.networks:
-            raise UsageError("networks must name at least one shape, such as tanh:64-64")
-        for text in self.networks:
-            parse_network(text, 1, 1)
+        if min(self.warmup, self.imitation) < 0:
+            raise UsageError("warmup and imitation must not be negative")
+        if self.imitation and not self.warmup:
+            raise UsageError("imitation needs an expert: set warmup above 0, or imitation to 0")
+        if self.start_rounds < 2:
+            raise UsageError(f"start_rounds must be at least 2, got {self.start_rounds}")
+        for text in self.learners:
+            parse_group(text)
+
+    def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
+        """These settings with the learners that suit an action space, if none are given."""
+        if self.learners:
+            return self
+        return replace(
+            self, learners=DISCRETE if isinstance(space, spaces.Discrete) else CONTINUOUS
+        )
 
     @property
     def num_learners(self) -> int:
-        """All learners, of all network shapes."""
-        return (self.policies + self.q_networks) * len(self.networks)
-
-
-def parse_network(text: str, inputs: int, outputs: int) -> MLP:
-    """The network that e.g. `"tanh:64-64"` names, between the given inputs and outputs.
-
-    Raises:
-        UsageError: Not of that form.
-    """
-    activation, _, units = text.partition(":")
-    try:
-        hidden = tuple(int(unit) for unit in units.split("-"))
-        if activation not in ACTIVATIONS or min(hidden) < 1:
-            raise ValueError
-    except ValueError:
-        raise UsageError(f"network {text!r} is not of the form tanh:64-64 (or relu:...)") from None
-    return MLP((inputs, *hidden, outputs), activation)
+        """All learners of one environment."""
+        return sum(parse_group(text).count for text in self.learners)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.learners import Learners, draw, train
-from gtn_rl.agents.optim import Adam
-from gtn_rl.config import TrainConfig, parse_network
-from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.agents.batch import Batch
+from gtn_rl.agents.draw import draw, parse_group, scale
+from gtn_rl.agents.learners import Learners, train
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.synthetic import SyntheticEnv, action_size
 
 
 def inner_loop(
@@ -22,54 +24,100 @@ def inner_loop(
     training of a changed environment.
 
     Args:
-        env: Synthetic environment with one member, shared by all learners.
-        config: Number, kinds and hyperparameters of the learners.
+        env: Synthetic environment; each of its P members teaches learners of its own.
+        config: Number, kinds and hyperparameters of the learners of one member.
         generator: Source of all randomness.
         create_graph: Whether the trained parameters are to be differentiated w.r.t. the
             environment's.
 
     Returns:
-        Trained learners, one stack for each network shape.
+        Trained learners, stacked. Within each algorithm of a stack, rows go member by member.
     """
-    inputs, outputs = env.observation_space.shape[0], int(env.action_space.n)
-    trained = []
+    drawn = draw(
+        [parse_group(text) for text in config.learners],
+        env.noise_size,
+        env.action_space,
+        members=env.members,
+        learning_rate=config.learning_rate,
+        entropy=config.entropy,
+        generator=generator,
+        dtype=env.initial_parameters.dtype,
+    )
     with torch.set_grad_enabled(create_graph):
-        for text in config.networks:
-            learners = draw(
-                parse_network(text, inputs, outputs),
-                policies=config.policies,
-                q_networks=config.q_networks,
-                learning_rate=config.learning_rate,
-                entropy=config.entropy,
-                temperature=config.temperature,
-                generator=generator,
-                dtype=env.initial_parameters.dtype,
-            )
-            shape = (learners.count, config.inner_steps, config.batch_size)
-            noise = torch.randn(
-                1, shape[0] * shape[1] * shape[2], env.noise_size,
-                generator=generator, dtype=env.initial_parameters.dtype,
-            )  # fmt: skip
-            observations = env.initial(noise)
-            rewards = env.rewards(observations)
-            trained.append(
-                train(
-                    learners,
-                    observations.view(*shape, inputs),
-                    rewards.view(*shape, outputs),
-                    Adam(),
-                    create_graph=create_graph,
-                )
-            )
-    return trained
+        return [
+            train(learners, _batches(env, learners, config, generator), create_graph=create_graph)
+            for learners in drawn
+        ]
+
+
+def _batches(
+    env: SyntheticEnv, learners: Learners, config: TrainConfig, generator: torch.Generator
+) -> list[Batch]:
+    """T batches of observations and lessons for all rows of a stack, in one pass of `env`."""
+    space, dtype = env.action_space, env.initial_parameters.dtype
+    counts = [count // env.members for _, count in learners.names]
+    shape = (sum(counts), config.inner_steps, config.batch_size)
+    noise = torch.randn(
+        env.members, shape[0] * shape[1] * shape[2], env.noise_size,
+        generator=generator, dtype=dtype,
+    )  # fmt: skip
+    observations = env.initial(noise)
+    data = torch.cat([observations, env.lesson(observations)], -1)
+    if data.requires_grad and config.even_out:
+        weight = torch.cat([env.std, env.std.new_ones(data.shape[-1] - env.noise_size)])
+        data.register_hook(
+            lambda gradient: even_out(gradient.view(*shape, -1), weight).view_as(gradient)
+        )
+
+    def rows(data: Tensor) -> Tensor:
+        data = data.view(env.members, *shape, -1)
+        if env.members == 1:
+            return data[0]
+        return torch.cat([part.flatten(0, 1) for part in torch.split(data, counts, 1)])
+
+    exploration = torch.randn(
+        env.members * shape[0], *shape[1:], action_size(space) + 1,
+        generator=generator, dtype=dtype,
+    )  # fmt: skip
+    columns = (*rows(data).tensor_split([env.noise_size], -1), exploration)
+    unit = scale(space, dtype) if isinstance(space, spaces.Box) else None
+    return [
+        Batch(*column, env.reward, unit)
+        for column in zip(*(data.unbind(1) for data in columns), strict=True)
+    ]
+
+
+def even_out(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Shorten each learner's gradient `[C, ...]` w.r.t. its data to their median length.
+
+    The training of some learners is chaotic, and their gradient longer by orders of magnitude and
+    without direction; it would drown all others'.
+
+    Args:
+        gradient: One row for each learner.
+        weight: Units of the last axis, so that lengths are not those of one observation alone.
+    """
+    length = (gradient * weight).flatten(1).norm(dim=1)
+    finite = length.isfinite()
+    if not finite.any():
+        return gradient
+    share = (length[finite].median() / length.clamp_min(1e-30)).clamp(max=1)
+    share = torch.where(finite, share, 0.0).view(-1, *[1] * (gradient.dim() - 1))
+    return torch.where(share > 0, gradient * share, 0.0)
 
 
 def act(learners: Sequence[Learners], observations: Tensor) -> Tensor:
-    """Logits `[K, N, A]` of all learners of all stacks at observations `[K, N, O]`."""
-    parts = torch.split(observations, [stack.count for stack in learners])
-    return torch.cat([stack.logits(o) for stack, o in zip(learners, parts, strict=True)])
+    """Logits or means `[K, N, A]` of all learners of all stacks at observations `[K, N, O]`."""
+    parts = torch.split(observations, [stack.parameters.shape[0] for stack in learners])
+    return torch.cat([stack.outputs(o) for stack, o in zip(learners, parts, strict=True)])
 
 
-def policy_mask(learners: Sequence[Learners]) -> Tensor:
-    """`[K]`, true for learners that are policies, false for Q-networks."""
-    return torch.cat([torch.arange(stack.count) < stack.policies for stack in learners])
+def algorithms(learners: Sequence[Learners]) -> list[str]:
+    """The name of every row's algorithm, K in all."""
+    return [name for stack in learners for name, count in stack.names for _ in range(count)]
+
+
+def members(learners: Sequence[Learners], count: int) -> Tensor:
+    """The member `[K]` that taught each row, of a population of `count`."""
+    per_part = [rows for stack in learners for _, rows in stack.names]
+    return torch.cat([torch.arange(count).repeat_interleave(rows // count) for rows in per_part])

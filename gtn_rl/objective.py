@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.learners import Learners
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
-from gtn_rl.envs.targets import RealEnvs, Rollout
-from gtn_rl.inner import act
+from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.targets import Act, RealEnvs, Rollout
 
 
 class Experience(NamedTuple):
     """Real experience of K learners, M steps each, with what the surrogate needs of it.
 
-    `observation` is `[K, M, O]`, the rest `[K, M]`; `weight` is 0 where a step only reset an
-    environment and 1 elsewhere; `value_target` is what the critic should say.
+    `observation` is `[K, M, O]`, `action` `[K, M]` or `[K, M, A]`, the rest `[K, M]`; `weight` is 0
+    where a step only reset an environment and 1 elsewhere; `value_target` is what the critic should
+    say.
     """
 
     observation: Tensor
@@ -36,25 +35,27 @@ class Experience(NamedTuple):
 
 
 def collect(
-    learners: Sequence[Learners],
+    policy: Act,
     envs: RealEnvs,
+    actions: Actions,
     critic: Critic,
     config: TrainConfig,
     generator: torch.Generator,
+    length: int,
 ) -> Experience:
-    """Let the trained learners act in the real environment and estimate their advantages.
+    """Let learners act in the real environment and estimate their advantages.
 
     Args:
-        learners: Trained learners, all stacks.
+        policy: With what the learners act.
         envs: Real environments, some for each learner.
+        actions: How learners act in them.
         critic: Values of the real task.
-        config: `rollout_steps`, `discount`, `trace`.
+        config: `discount` and `trace`.
         generator: Source of the actions.
+        length: Steps in each environment.
     """
     with torch.no_grad():
-        rollout = envs.rollout(
-            lambda observation: act(learners, observation), config.rollout_steps, generator
-        )
+        rollout = envs.rollout(policy, length, generator)
         value = critic(rollout.observation)
         advantage = generalized_advantages(
             rollout, value, critic(rollout.next_observation), config.discount, config.trace
@@ -65,14 +66,14 @@ def collect(
         return Experience(
             observation,
             action,
-            log_probabilities(act(learners, observation), action),
+            actions.log_probability(policy(observation), action),
             ((advantage - mean) / (deviation + 1e-8)).flatten(1, 2),
             rollout.valid.flatten(1, 2).to(advantage.dtype),
             (advantage + value).flatten(1, 2),
         )
 
 
-def surrogate(learners: Sequence[Learners], experience: Experience, clip: float) -> Tensor:
+def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float) -> Tensor:
     """PPO's clipped surrogate of the learners' real return, to be maximised.
 
     At the learners that collected the experience its gradient is the policy gradient; clipping
@@ -80,21 +81,31 @@ def surrogate(learners: Sequence[Learners], experience: Experience, clip: float)
     equation 7).
 
     Args:
-        learners: Trained learners, all stacks.
+        policy: With what the learners act.
         experience: Real experience of these learners, or of their like before an update.
+        actions: How the learners acted.
         clip: Largest change of a probability ratio that is still rewarded.
     """
-    logits = act(learners, experience.observation)
-    ratio = (log_probabilities(logits, experience.action) - experience.log_probability).exp()
+    new = actions.log_probability(policy(experience.observation), experience.action)
+    ratio = (new - experience.log_probability).exp()
     gain = torch.minimum(
         ratio * experience.advantage, ratio.clamp(1 - clip, 1 + clip) * experience.advantage
     )
     return (gain * experience.weight).sum() / experience.weight.sum()
 
 
-def log_probabilities(logits: Tensor, action: Tensor) -> Tensor:
-    """Log-probabilities `[K, M]` of actions `[K, M]` under logits `[K, M, A]`."""
-    return torch.log_softmax(logits, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+def agreement(policy: Act, expert: Act, observation: Tensor, actions: Actions) -> Tensor:
+    """How well learners agree with an expert, to be maximised: no real step is needed.
+
+    Args:
+        policy: With what the learners act.
+        expert: With what the expert acts, P = 1.
+        observation: Where, `[K, M, O]`.
+        actions: How they act.
+    """
+    with torch.no_grad():
+        wanted = expert(observation.flatten(0, 1).unsqueeze(0)).view(*observation.shape[:2], -1)
+    return -actions.distance(policy(observation), wanted).mean()
 
 
 def generalized_advantages(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from gtn_rl.agents.draw import ALGORITHMS
 from gtn_rl.checkpoint import Progress
 from gtn_rl.files import write_text
 
@@ -27,8 +28,7 @@ COLUMNS = {
     "critic_error": "critic's squared error relative to the variance of its targets",
     "evaluation": "mean greedy real return of fresh learners in the averaged environment",
     "evaluation_min": "the worst of these learners",
-    "evaluation_policies": "mean over the policies among them",
-    "evaluation_q_networks": "mean over the Q-networks among them",
+    **{f"evaluation_{name}": f"mean over the {name} learners among them" for name in ALGORITHMS},
 }
 """Columns of `log.csv`, each with what it means."""
 
@@ -59,6 +59,10 @@ class RunLog:
             lines = [",".join(COLUMNS)]
             lines += [",".join(str(row.get(name, "")) for name in COLUMNS) for row in rows]
             write_text(self._path, "\n".join(lines) + "\n")
+
+    def say(self, what: str) -> None:
+        """Show what goes on before the first outer step."""
+        self._bar.set_postfix_str(what)
 
     def add(self, progress: Progress, values: Mapping[str, Any], used: float) -> None:
         """Log one outer step, in `progress.rows` too.

@@ -5,7 +5,8 @@ from gymnasium import spaces
 
 import gtn_rl
 
-torch.set_num_threads(2)
+# One thread: the tensors are small, and a second process on the machine stalls two.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -25,9 +26,11 @@ def env() -> gtn_rl.SyntheticEnv:
 @pytest.fixture
 def tiny_config() -> gtn_rl.TrainConfig:
     return gtn_rl.TrainConfig(
-        policies=2,
-        q_networks=2,
-        networks=("tanh:8", "relu:8-4"),
+        learners=("2xpg@tanh:8", "2xdqn@relu:8-4"),
+        starts=4,
+        start_rounds=2,
+        warmup=0,
+        imitation=0,
         inner_steps=4,
         batch_size=8,
         copies=2,
@@ -35,5 +38,5 @@ def tiny_config() -> gtn_rl.TrainConfig:
         rollout_steps=16,
         evaluate_every=2,
         hidden=(8,),
-        max_real_steps=1_500,
+        max_real_steps=6_000,
     )

@@ -6,8 +6,9 @@ import gtn_rl
 from gtn_rl.cli import main
 
 TINY = (
-    "--policies 2 --q-networks 2 --networks tanh:8 --inner-steps 4 --batch-size 8 --copies 2 "
-    "--exam-copies 1 --rollout-steps 16 --evaluate-every 2 --hidden 8 --max-real-steps 800"
+    "--learners 2xpg@tanh:8 2xdqn@relu:8 --inner-steps 4 --batch-size 8 --copies 2 --starts 2 "
+    "--start-rounds 2 --warmup 0 --imitation 0 --exam-copies 1 --rollout-steps 16 "
+    "--evaluate-every 2 --hidden 8 --max-real-steps 2000"
 )
 
 
@@ -33,19 +34,20 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
     )
     assert code == 2
     assert error.count("\n") == 1
-    more = [*TINY.split()[:-1], "1200"]
+    more = [*TINY.split()[:-1], "4000"]
     code, printed, _ = call(
         capsys, "train", "CartPole-v1", "--out", out, "--no-progress", "--resume", *more
     )
     assert code == 0
-    assert json.loads((out / "config.json").read_text())["training"]["real_steps"] >= 1200
+    assert json.loads((out / "config.json").read_text())["training"]["real_steps"] >= 4000
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "CartPol-v1", "--out", "{tmp}/x"], "Did you mean 'CartPole-v1'"),
-        (["train", "Pendulum-v1", "--out", "{tmp}/x"], "not Discrete"),
+        (["train", "Pendulum-v1", "--out", "{tmp}/x", "--learners", "2xdqn@relu:8"], "handle Box"),
+        (["compare", "gtn_rl/CartPole-v1", "--algos", "sac"], "sac does not handle Discrete"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--inner-steps", "0"], "inner_steps"),
         (["compare", "gtn_rl/CartPol-v1"], "Did you mean 'gtn_rl/CartPole-v1'"),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "pp"], "Did you mean 'ppo'"),

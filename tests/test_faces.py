@@ -57,7 +57,7 @@ def test_rewards_are_those_of_the_core(env):
     observation, _ = vector.reset(seed=3)
     action = np.array([0, 1, 1, 0, 0, 1, 1])
     with torch.no_grad():
-        expected = env.rewards(torch.as_tensor(observation[None]))[0].numpy()
+        expected = env.lesson(torch.as_tensor(observation[None]))[0].numpy()
     _, reward, terminated, truncated, _ = vector.step(action)
     np.testing.assert_allclose(reward, expected[np.arange(7), action], rtol=1e-5)
     assert terminated.all()

@@ -1,23 +1,59 @@
+"""Every learner of meta-training against probes with known answers."""
+
 import pytest
 import torch
+from gymnasium import spaces
 
-from gtn_rl.agents import policy_gradient, q_learning
-from gtn_rl.agents.learners import draw, train
-from gtn_rl.agents.networks import MLP
-from gtn_rl.agents.optim import Adam
+from gtn_rl.agents import policy_gradient
+from gtn_rl.agents.actor_critic import SAC
+from gtn_rl.agents.batch import Batch
+from gtn_rl.agents.draw import ACTOR_CRITICS, CONTINUOUS, DISCRETE, draw, parse_group
+from gtn_rl.agents.learners import train
+from gtn_rl.agents.ppo import PPO
+from gtn_rl.agents.q_learning import DQN
+from gtn_rl.errors import UsageError
+
+THREE = spaces.Discrete(3)
+BOX = spaces.Box(-4.0, 4.0, (2,))
 
 
-def make(generator, dtype=torch.float32, hidden=16):
+def make(generator, *texts, space=THREE, learning_rate=(3e-3, 6e-3), **kwargs):
     return draw(
-        MLP((2, hidden, 3)),
-        policies=3,
-        q_networks=3,
-        learning_rate=(5e-3, 2e-2),
+        [parse_group(text) for text in texts],
+        2,
+        space,
+        learning_rate=learning_rate,
         entropy=(1e-4, 1e-2),
-        temperature=0.1,
         generator=generator,
-        dtype=dtype,
+        **kwargs,
     )
+
+
+def discrete_batches(generator, count, steps, size=64):
+    """The best action is the number of positive observations."""
+    observation = torch.randn(steps, count, size, 2, generator=generator)
+    best = (observation > 0).sum(-1)
+    lesson = torch.nn.functional.one_hot(best, 3).float() - 1
+    noise = torch.randn(steps, count, size, 4, generator=generator)
+    return [
+        Batch(o, r, n, lambda *_: None, None)
+        for o, r, n in zip(observation, lesson, noise, strict=True)
+    ]
+
+
+def quadratic(lesson, action):
+    return -(action - lesson).square().sum(-1)
+
+
+def continuous_batches(generator, count, steps, size=64):
+    """The best action is the observation, far enough from the bounds for a unit Gaussian."""
+    observation = torch.randn(steps, count, size, 2, generator=generator)
+    lesson = observation.clamp(-2, 2) / 4
+    noise = torch.randn(steps, count, size, 3, generator=generator)
+    scale = (torch.zeros(2), torch.full((2,), 4.0))
+    return [
+        Batch(o, r, n, quadratic, scale) for o, r, n in zip(observation, lesson, noise, strict=True)
+    ]
 
 
 def test_policy_loss_is_minus_the_expected_advantage_minus_entropy():
@@ -25,13 +61,47 @@ def test_policy_loss_is_minus_the_expected_advantage_minus_entropy():
     advantages = torch.tensor([[[1.0, -2.0, 4.0]]])
     expected = 0.2 - 0.6 + 2.0
     entropy = -sum(p * torch.log(torch.tensor(p)) for p in (0.2, 0.3, 0.5))
-    loss = policy_gradient.loss(logits, advantages, torch.tensor([[0.1]]))
+    loss = policy_gradient.exact_loss(logits, advantages, torch.tensor([[0.1]]))
     torch.testing.assert_close(loss, -(expected + 0.1 * entropy).reshape(1))
 
 
+def batch_of(lesson, noise=None):
+    observation = torch.zeros(*lesson.shape[:2], 1)
+    return Batch(observation, lesson, noise, quadratic, None)
+
+
 def test_q_loss_is_huber():
-    loss = q_learning.loss(torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]]))
+    values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
+    loss = DQN().loss(values, values, batch_of(rewards), torch.zeros(1, 1))
     assert float(loss) == pytest.approx((0.125 + 3.5) / 2)
+
+
+def test_greedy_dqn_learns_from_the_action_it_took():
+    values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
+    greedy = torch.tensor([[[1.0, 0.0, 3.0]]])
+    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, greedy), torch.zeros(1, 1))
+    assert float(loss) == pytest.approx(3.5)
+    random = torch.tensor([[[1.0, 0.0, -3.0]]])
+    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, random), torch.zeros(1, 1))
+    assert float(loss) == pytest.approx(0.125)
+
+
+def test_ppo_does_not_reward_a_ratio_beyond_the_clip():
+    lesson = torch.tensor([[[1.0, 0.0]]])
+    old = torch.zeros(1, 1, 2)
+    inside, outside, further = (
+        torch.tensor([[[x, -x]]], requires_grad=True) for x in (0.01, 0.2, 0.4)
+    )
+    losses = [
+        PPO(clip=0.2).loss(new, old, batch_of(lesson), torch.zeros(1, 1))
+        for new in (inside, outside, further)
+    ]
+    gradients = [
+        torch.autograd.grad(loss.sum(), new)[0].abs().sum()
+        for loss, new in zip(losses, (inside, outside, further), strict=True)
+    ]
+    assert gradients[0] > 0.1
+    assert gradients[2] == 0
 
 
 def test_advantages_are_normalised():
@@ -41,42 +111,104 @@ def test_advantages_are_normalised():
     assert float(advantages.std()) == pytest.approx(1, rel=1e-3)
 
 
-def test_every_learner_of_a_mixed_batch_solves_a_bandit_with_a_known_optimum(generator):
-    """Probe: the best action is the sign pattern of the observation."""
-    observations = torch.randn(6, 600, 64, 2, generator=generator)
-    best = (observations[..., 0] > 0).long() + (observations[..., 1] > 0).long()
-    rewards = torch.nn.functional.one_hot(best, 3).float()
-    trained = train(make(generator), observations, rewards, Adam())
-    test = torch.randn(6, 500, 2, generator=generator)
-    truth = (test[..., 0] > 0).long() + (test[..., 1] > 0).long()
-    accuracy = (trained.logits(test).argmax(-1) == truth).float().mean(1)
+def test_the_squashed_density_integrates_to_one():
+    outputs = torch.tensor([0.3, -0.5]).expand(1, 200_000, 2)
+    noise = torch.linspace(-8, 8, 200_000).view(1, -1, 1)
+    action, cost = SAC(alpha=1.0).ascend(outputs, noise)
+    density = cost[0].exp()
+    assert float(torch.trapezoid(density, action[0, :, 0])) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [*DISCRETE, "sac"])
+def test_every_discrete_learner_solves_a_bandit_with_a_known_optimum(name, generator):
+    (learners,) = make(generator, f"4x{name}@tanh:32-32")
+    trained = train(learners, discrete_batches(generator, 4, 600))
+    test = torch.randn(4, 500, 2, generator=generator)
+    accuracy = (trained.outputs(test).argmax(-1) == (test > 0).sum(-1)).float().mean(1)
     assert accuracy.min() > 0.9
 
 
+@pytest.mark.parametrize("name", [*CONTINUOUS, *ACTOR_CRITICS])
+def test_every_continuous_learner_solves_a_bandit_with_a_known_optimum(name, generator):
+    (learners,) = make(generator, f"4x{name}@tanh:32-32", space=BOX, learning_rate=(3e-3, 1e-2))
+    trained = train(learners, continuous_batches(generator, 4, 600))
+    test = torch.randn(4, 500, 2, generator=generator)
+    wanted = test.clamp(-2, 2)
+    error = (trained.outputs(test) - wanted).square().mean((1, 2)) / wanted.square().mean()
+    assert error.max() < 0.3
+
+
+def test_groups_of_one_depth_share_a_stack_and_others_do_not(generator):
+    stacks = make(
+        generator, "2xpg@tanh:16-16", "3xdqn@relu:8-16", "1xpg@tanh:16", "2xa2c@tanh:16-16"
+    )
+    assert [stack.names for stack in stacks] == [
+        [("pg", 2), ("dqn", 3)], [("pg", 1)], [("a2c", 2)],
+    ]  # fmt: skip
+
+
 def test_learners_in_a_batch_do_not_touch_each_other(generator):
-    learners = make(generator)
-    observations = torch.randn(6, 5, 8, 2, generator=generator)
-    rewards = torch.randn(6, 5, 8, 3, generator=generator)
-    before = train(learners, observations, rewards, Adam()).parameters
-    rewards[0] += torch.randn(5, 8, 3, generator=generator)
-    after = train(learners, observations, rewards, Adam()).parameters
+    (learners,) = make(generator, "3xpg@tanh:16-16", "3xdqn@relu:8-16")
+    batches = discrete_batches(generator, 6, 5)
+    before = train(learners, batches).parameters
+    batches = [b._replace(lesson=torch.cat([b.lesson[:1].flip(-1), b.lesson[1:]])) for b in batches]
+    after = train(learners, batches).parameters
     assert not torch.equal(before[0], after[0])
     torch.testing.assert_close(before[1:], after[1:])
 
 
-def test_graph_or_not_the_result_is_the_same(generator):
-    learners = make(generator)
-    observations = torch.randn(6, 5, 8, 2, generator=generator)
-    rewards = torch.randn(6, 5, 8, 3, generator=generator, requires_grad=True)
-    with_graph = train(learners, observations, rewards, Adam(), create_graph=True).parameters
-    without = train(learners, observations, rewards.detach(), Adam()).parameters
-    assert with_graph.requires_grad
+@pytest.mark.parametrize(
+    ("space", "texts"),
+    [
+        (THREE, ("2xpg@tanh:8-8", "2xdqn@relu:8-8")),
+        (THREE, ("2xppo@tanh:8",)),
+        (THREE, ("2xsac@relu:8",)),
+        (BOX, ("2xpg@tanh:8-8",)),
+        (BOX, ("2xtd3@tanh:8-8", "2xsac@relu:8-8")),
+    ],
+)
+def test_graph_or_not_the_result_is_the_same(space, texts, generator):
+    (learners,) = make(generator, *texts, space=space)
+    count = learners.parameters.shape[0]
+    kind = discrete_batches if space is THREE else continuous_batches
+    batches = kind(generator, count, 20, size=8)
+    lessons = [batch.lesson.clone().requires_grad_() for batch in batches]
+    attached = [b._replace(lesson=r) for b, r in zip(batches, lessons, strict=True)]
+    with_graph = train(learners, attached, create_graph=True).parameters
+    without = train(learners, batches).parameters
     torch.testing.assert_close(with_graph.detach(), without.detach())
+    assert torch.autograd.grad(with_graph.sum(), lessons[0])[0].abs().sum() > 0
+
+
+def test_members_get_rows_of_their_own(generator):
+    stacks = make(generator, "2xpg@tanh:8-8", "1xdqn@relu:8-8", members=4)
+    assert stacks[0].names == [("pg", 8), ("dqn", 4)]
 
 
 def test_drawn_hyperparameters_lie_in_their_bounds(generator):
-    learners = make(generator)
+    (learners,) = make(generator, "6xpg@tanh:8-8")
     assert learners.learning_rate.shape == (6, 1)
-    assert ((learners.learning_rate >= 5e-3) & (learners.learning_rate <= 2e-2)).all()
+    assert ((learners.learning_rate >= 3e-3) & (learners.learning_rate <= 6e-3)).all()
     assert ((learners.entropy >= 1e-4) & (learners.entropy <= 1e-2)).all()
     assert len(learners.learning_rate.unique()) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pg@tanh:64", "not of the form"),
+        ("8xdqm@relu:64", "Did you mean 'dqn'"),
+        ("8xdqn@gelu:64", "activations"),
+        ("0xdqn@relu:64", "above 0"),
+    ],
+)
+def test_groups_that_make_no_sense_are_refused(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_group(text)
+
+
+def test_an_algorithm_must_fit_the_action_space(generator):
+    with pytest.raises(UsageError, match="'td3' does not handle Discrete"):
+        make(generator, "2xtd3@relu:8")
+    with pytest.raises(UsageError, match="'dqn' does not handle Box"):
+        make(generator, "2xdqn@relu:8", space=BOX)

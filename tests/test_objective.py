@@ -2,8 +2,14 @@ import pytest
 import torch
 
 from gtn_rl.critic import Critic
-from gtn_rl.envs.targets import Rollout
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.targets import RealEnvs, Rollout, describe
 from gtn_rl.objective import generalized_advantages
+
+
+def cartpoles(learners, copies):
+    task = describe("CartPole-v1")
+    return RealEnvs(task, make_actions(task.action_space, 0.4), learners, copies)
 
 
 def make_rollout(reward, terminated=(), truncated=(), invalid=()):
@@ -62,9 +68,7 @@ def test_an_unfitted_critic_says_zero(generator):
 
 @pytest.mark.parametrize("copies", [1, 3])
 def test_real_steps_are_counted_exactly(copies):
-    from gtn_rl.envs.targets import RealEnvs
-
-    with RealEnvs("CartPole-v1", 2, copies) as real:
+    with cartpoles(2, copies) as real:
         returns = real.evaluate(lambda o: torch.zeros(*o.shape[:-1], 2), seed=0)
         assert real.steps == int(returns.sum())
         real.reset(0)
@@ -80,9 +84,7 @@ def test_real_steps_are_counted_exactly(copies):
 def test_rollouts_follow_the_real_dynamics():
     import gymnasium as gym
 
-    from gtn_rl.envs.targets import RealEnvs
-
-    with RealEnvs("CartPole-v1", 1, 2) as real:
+    with cartpoles(1, 2) as real:
         real.reset(0)
         rollout = real.rollout(
             lambda o: torch.zeros(*o.shape[:-1], 2), 5, torch.Generator().manual_seed(1)

@@ -25,7 +25,7 @@ def test_reward_of_an_action_is_its_entry(env, generator):
     action = torch.tensor([[0, 1, 1, 0, 1]])
     following, reward, terminated = env.step(state, action)
     torch.testing.assert_close(
-        reward[0], env.rewards(state.observation)[0, torch.arange(5), action[0]]
+        reward[0], env.lesson(state.observation)[0, torch.arange(5), action[0]]
     )
     assert terminated.all()
     assert (following.age == 1).all()
@@ -56,9 +56,59 @@ def test_environment_is_differentiable_in_double(generator):
     parameters = list(env.parameters())
 
     def rewards(*_):
-        return env.rewards(env.initial(noise))
+        return env.lesson(env.initial(noise))
 
     assert torch.autograd.gradcheck(rewards, parameters)
+
+
+def box_env(head="", **kwargs):
+    return gtn_rl.SyntheticEnv(
+        spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-2, 2, (3,)), head=head, hidden=(5,), **kwargs
+    )
+
+
+def test_a_quadratic_reward_is_highest_at_its_best_action(generator):
+    env = box_env()
+    lesson = env.lesson(torch.randn(1, 6, 2, generator=generator))
+    weight, best = lesson.chunk(2, -1)
+    assert (weight > 0).all()
+    assert not env.reward(lesson, best).any()
+    off = torch.tensor([1.0, 0.0, -2.0])
+    torch.testing.assert_close(env.reward(lesson, best + off), -weight[..., 0] - 4 * weight[..., 2])
+
+
+@pytest.mark.parametrize("head", ["quadratic", "mlp"])
+def test_continuous_rewards_differ_between_members(head, generator):
+    env = box_env(head, members=3, generator=generator)
+    lesson = env.lesson(torch.zeros(3, 4, 2))
+    reward = env.reward(lesson, torch.full((3, 4, 3), 0.5))
+    assert reward.shape == (3, 4)
+    assert len(reward[:, 0].unique()) == 3
+    picked = env.select(torch.tensor([2]))
+    again = picked.reward(picked.lesson(torch.zeros(1, 4, 2)), torch.full((1, 4, 3), 0.5))
+    torch.testing.assert_close(again[0], reward[2])
+
+
+def test_untrained_rewards_favour_no_action_everywhere(generator):
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(-np.inf, np.inf, (2,)), spaces.Discrete(3), members=50, generator=generator
+    )
+    best = env.lesson(env.initial(torch.randn(50, 500, 2, generator=generator))).argmax(-1)
+    everywhere = torch.stack([(best == a).float().mean(1) for a in range(3)])
+    assert everywhere.max() < 0.95
+    assert (everywhere.min(0).values > 0).float().mean() > 0.8
+
+
+def test_gain_is_how_far_continuous_rewards_reach(generator):
+    env = box_env(members=2, gain=torch.tensor([0.1, 1.0]), generator=generator)
+    noise = torch.randn(1, 1000, 2, generator=generator).expand(2, -1, -1)
+    spread = env.lesson(env.initial(noise))[..., 3:].std(1).mean(1)
+    assert spread[0] < 0.3 * spread[1]
+
+
+def test_a_head_must_fit_the_action_space(env):
+    with pytest.raises(UsageError, match="use scores"):
+        gtn_rl.SyntheticEnv(env.observation_space, env.action_space, head="quadratic")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +116,9 @@ def test_environment_is_differentiable_in_double(generator):
     [
         (spaces.Discrete(4), spaces.Discrete(2), "FlattenObservation"),
         (spaces.Box(0, 1, (2, 2)), spaces.Discrete(2), "FlattenObservation"),
-        (spaces.Box(0, 1, (2,)), spaces.Box(-1, 1, (1,)), "Discrete"),
+        (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2]), "one of a few actions"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-1, np.inf, (1,)), "RescaleAction"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-1, 1, (1, 2)), "not flat"),
     ],
 )
 def test_unsupported_spaces_say_what_to_do(observation, action, hint):

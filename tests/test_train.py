@@ -143,8 +143,8 @@ def test_resuming_refuses_what_cannot_be_meant(tiny_config, tmp_path):
 def test_targets_that_cannot_be_used():
     with pytest.raises(UsageError, match="Did you mean 'CartPole-v1'"):
         gtn_rl.train("CartPol-v1", progress_bar=False)
-    with pytest.raises(UnsupportedSpaceError, match="Discrete"):
-        gtn_rl.train("Pendulum-v1", progress_bar=False)
+    with pytest.raises(UnsupportedSpaceError, match="FlattenObservation"):
+        gtn_rl.train("FrozenLake-v1", progress_bar=False)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,10 @@ def test_targets_that_cannot_be_used():
         {"inner_steps": 0},
         {"learning_rate": (1e-2, 1e-3)},
         {"discount": 1.0},
-        {"policies": 0, "q_networks": 0},
-        {"networks": ("64-64",)},
-        {"networks": ()},
+        {"learners": ("64-64",)},
+        {"start_rounds": 1},
+        {"warmup": -1},
+        {"warmup": 0, "imitation": 5},
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_spent(bad):
@@ -163,16 +164,42 @@ def test_bad_settings_are_refused_before_anything_is_spent(bad):
         TrainConfig(**bad)
 
 
-def test_a_user_environment_without_vector_form(tiny_config):
-    """Sync vectorization serves targets that have no vector implementation of their own."""
-    result = gtn_rl.train(
-        "Acrobot-v1", None, replace(tiny_config, max_real_steps=300), progress_bar=False
+class Aim(gym.Env):
+    """Say half of what you see: a user's environment, unknown to Gymnasium."""
+
+    observation_space = gym.spaces.Box(-2.0, 2.0, (1,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def _see(self):
+        self.seen = self.np_random.uniform(-2, 2, 1).astype("float32")
+        return self.seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return self._see(), {}
+
+    def step(self, action):
+        reward = -float(abs(action[0] - self.seen[0] / 2))
+        self.age += 1
+        return self._see(), reward, False, self.age == 5, {}
+
+
+def test_a_users_environment_from_a_factory(tiny_config):
+    config = replace(
+        tiny_config,
+        learners=("2xpg@tanh:8", "1xtd3@relu:8", "1xsac@relu:8"),
+        warmup=3_000,
+        imitation=2,
+        max_real_steps=8_000,
     )
-    assert result.env.observation_space == gym.make("Acrobot-v1").observation_space
-    assert -500 <= result.score <= 0
+    result = gtn_rl.train(Aim, None, config, progress_bar=False)
+    assert result.env.target == "Aim"
+    assert result.env.action_space == Aim.action_space
+    assert -10 <= result.score <= 0
 
 
 @pytest.mark.slow
 def test_cartpole_is_learned():
-    result = run(TrainConfig(max_real_steps=1_500_000))
+    result = run(TrainConfig(max_real_steps=600_000))
     assert result.score > 470

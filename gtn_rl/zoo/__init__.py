@@ -9,3 +9,27 @@ def folders() -> dict[str, Path]:
     """Folders of the shipped environments by the id of their target."""
     here = Path(__file__).parent
     return {path.parent.name: path.parent for path in sorted(here.glob("*/config.json"))}
+
+
+def table() -> str:
+    """The shipped environments as a Markdown table: target, size, cost, scores."""
+    from gtn_rl.artifact import read_config
+
+    lines = [
+        "| name | target | parameters | KiB | real steps | seconds | stock agents: IQM (steps) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, folder in folders().items():
+        config = read_config(folder)
+        training, results = config["training"], config["results"]
+        scores = ", ".join(
+            f"{row['algorithm'].upper()} {row['iqm']:.1f} ({row['steps']:,})"
+            for row in results.get("compare", [])
+        )
+        weights = folder / "model.safetensors"
+        lines.append(
+            f"| gtn_rl/{name} | {config['target']} | {config['parameters']:,} | "
+            f"{weights.stat().st_size / 1024:.1f} | {training['real_steps']:,} | "
+            f"{training['seconds']:.0f} | {scores or 'not measured'} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,207 @@
+"""Which learners to draw, written as text, and fresh stacks of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from gtn_rl.agents.actor_critic import DDPG, SAC, ActorCritics
+from gtn_rl.agents.actor_critic import Part as CriticPart
+from gtn_rl.agents.learners import ActorAlgorithm, Actors, Learners, Part
+from gtn_rl.agents.networks import ACTIVATIONS, MLP, uniform, widen
+from gtn_rl.agents.optim import RMSprop
+from gtn_rl.agents.policy_gradient import GaussianPolicyGradient, PolicyGradient
+from gtn_rl.agents.ppo import PPO, GaussianPPO
+from gtn_rl.agents.q_learning import DQN
+from gtn_rl.agents.soft_q import SoftQ
+from gtn_rl.errors import UsageError, did_you_mean
+
+# As Stable-Baselines3's A2C, which starts with a mean square of 1 and forgets it in 1 / (1 - 0.99)
+# of its steps: small rewards are slow to teach it. A learner's step stands for some four of those.
+# Eps inside the root is also what a differentiated loop needs.
+_RMSPROP = RMSprop(decay=0.96, eps=0.0, eps_root=1e-5, initial_square=1.0)
+
+DISCRETE: dict[str, ActorAlgorithm] = {
+    "pg": PolicyGradient(),
+    "a2c": PolicyGradient(_RMSPROP, normalize=False),
+    "ppo": PPO(),
+    "dqn": DQN(),
+    "dqn-greedy": DQN(epsilon=0.1),
+}
+CONTINUOUS: dict[str, ActorAlgorithm] = {
+    "pg": GaussianPolicyGradient(),
+    "a2c": GaussianPolicyGradient(_RMSPROP),
+    "ppo": GaussianPPO(),
+}
+ACTOR_CRITICS: dict[str, DDPG | SAC] = {"ddpg": DDPG(), "td3": DDPG(), "sac": SAC()}
+ALGORITHMS = tuple(sorted({*DISCRETE, *CONTINUOUS, *ACTOR_CRITICS}))
+"""Names of all learners."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Learners of one algorithm and network shape.
+
+    Args:
+        count: How many.
+        algorithm: Name.
+        activation: Of the network.
+        hidden: Units of its hidden layers.
+    """
+
+    count: int
+    algorithm: str
+    activation: str
+    hidden: tuple[int, ...]
+
+
+def parse_group(text: str) -> Group:
+    """The group that e.g. `"8xdqn@relu:64-64"` names: count, algorithm, activation, hidden units.
+
+    Raises:
+        UsageError: Not of that form, or no algorithm of that name.
+    """
+    match = re.fullmatch(r"(\d+)x([\w-]+)@(\w+):(\d+(?:-\d+)*)", text)
+    if match is None:
+        raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
+    group = Group(
+        int(match[1]), match[2], match[3], tuple(int(unit) for unit in match[4].split("-"))
+    )
+    if group.algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"learners {text!r}: unknown algorithm {group.algorithm!r}: use one of "
+            f"{', '.join(ALGORITHMS)}.{did_you_mean(group.algorithm, ALGORITHMS)}"
+        )
+    if group.activation not in ACTIVATIONS or min(group.hidden) < 1 or group.count < 1:
+        raise UsageError(
+            f"learners {text!r}: needs a count and units above 0, and one of the activations "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+    return group
+
+
+def draw(
+    groups: Sequence[Group],
+    observation_size: int,
+    action_space: spaces.Discrete | spaces.Box,
+    *,
+    members: int = 1,
+    learning_rate: tuple[float, float],
+    entropy: tuple[float, float],
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> list[Learners]:
+    """Fresh learners, each with its own initial weights, learning rate and entropy weight.
+
+    Groups that differ only in width, activation or loss share a stack.
+
+    Args:
+        groups: What to draw, for each member.
+        observation_size: O.
+        action_space: Of the target.
+        members: Population size P; each part of a stack holds its rows member by member.
+        learning_rate: Bounds of the log-uniform learning rate.
+        entropy: Bounds of the log-uniform entropy weight.
+        generator: Source of all randomness.
+        dtype: Of the parameters.
+
+    Raises:
+        UsageError: An algorithm that does not handle the action space.
+    """
+    discrete = isinstance(action_space, spaces.Discrete)
+    actors = DISCRETE if discrete else CONTINUOUS
+    size = int(action_space.n) if discrete else action_space.shape[0]  # type: ignore[union-attr]
+    stacks: dict[object, list[Group]] = {}
+    for group in groups:
+        depth = len(group.hidden)
+        if group.algorithm in actors:
+            algorithm = actors[group.algorithm]
+            key: object = (depth, algorithm.optimizer, algorithm.reuse, algorithm.epochs)
+        elif not discrete and group.algorithm in ACTOR_CRITICS:
+            key = (depth, "actor-critic")
+        elif discrete and group.algorithm == "sac":
+            key = group
+        else:
+            raise UsageError(f"learner {group.algorithm!r} does not handle {action_space}")
+        stacks.setdefault(key, []).append(group)
+
+    def log_uniform(count: int, bounds: tuple[float, float]) -> Tensor:
+        low, high = math.log(bounds[0]), math.log(bounds[1])
+        return (low + (high - low) * torch.rand(count, 1, generator=generator, dtype=dtype)).exp()
+
+    drawn: list[Learners] = []
+    for stack in stacks.values():
+        counts = [group.count * members for group in stack]
+        hidden = tuple(map(max, *(group.hidden for group in stack), stack[0].hidden))
+        activation = tuple((g.activation, n) for g, n in zip(stack, counts, strict=True))
+        total = sum(counts)
+
+        def shape(
+            inputs: int, outputs: int, hidden: tuple[int, ...] = hidden,
+            activation: tuple[tuple[str, int], ...] = activation,
+        ) -> MLP:  # fmt: skip
+            same = len({name for name, _ in activation}) == 1
+            return MLP((inputs, *hidden, outputs), activation[0][0] if same else activation)
+
+        def narrow(group: Group, wide: MLP) -> MLP:
+            return MLP((wide.sizes[0], *group.hidden, wide.sizes[-1]), group.activation)
+
+        if stack[0].algorithm in actors:
+            network = shape(observation_size, size)
+            parts = tuple(
+                Part(group.algorithm, actors[group.algorithm], count)
+                for group, count in zip(stack, counts, strict=True)
+            )
+            rows = []
+            for group, part in zip(stack, parts, strict=True):
+                own = narrow(group, network)
+                fresh = part.algorithm.initial(own, part.count, generator, dtype)
+                rows.append(widen(fresh, own, network))
+            drawn.append(
+                Actors(
+                    network, parts, torch.cat(rows),
+                    log_uniform(total, learning_rate), log_uniform(total, entropy),
+                )
+            )  # fmt: skip
+        elif isinstance(action_space, spaces.Box):
+            actor, critic = shape(observation_size, 2 * size), shape(observation_size + size, 1)
+            rows = [
+                torch.cat(
+                    [
+                        widen(uniform(own, count, generator=generator, dtype=dtype), own, network)
+                        for network in (actor, critic)
+                        for own in [narrow(group, network)]
+                    ],
+                    1,
+                )
+                for group, count in zip(stack, counts, strict=True)
+            ]
+            critics = tuple(
+                CriticPart(group.algorithm, ACTOR_CRITICS[group.algorithm], count)
+                for group, count in zip(stack, counts, strict=True)
+            )
+            drawn.append(
+                ActorCritics(
+                    actor, critic, critics, torch.cat(rows), log_uniform(total, learning_rate),
+                    scale(action_space, dtype),
+                )
+            )  # fmt: skip
+        else:
+            network = shape(observation_size, size)
+            rows = [uniform(network, total, generator=generator, dtype=dtype) for _ in range(2)]
+            drawn.append(SoftQ(network, torch.cat(rows, 1), log_uniform(total, learning_rate)))
+    return drawn
+
+
+def scale(space: spaces.Box, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Middle and half range `[A]` of a bounded action space."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    middle, half = (low + high) / 2, (high - low) / 2
+    return torch.tensor(middle, dtype=dtype), torch.tensor(half, dtype=dtype)

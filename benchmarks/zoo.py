@@ -1,0 +1,130 @@
+"""The zoo's table: stock agents in every shipped environment.
+
+Trains stock agents (final, deterministic, 20 real episodes each) in the shipped environments and
+writes the scores, as they come, to `benchmarks/results/zoo.json`; a run that is stopped goes on.
+
+    python benchmarks/zoo.py [--seeds 20] [--tasks CartPole-v1 ...] [--ship]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from gtn_rl import compare, from_pretrained, save_pretrained
+from gtn_rl.artifact import locate, read_config
+from gtn_rl.files import write_text
+
+RESULTS = Path(__file__).parent / "results" / "zoo.json"
+ON_POLICY, OFF_POLICY = ("ppo", "a2c"), ("sac", "td3", "ddpg")
+PLAN: dict[str, tuple[str, ...]] = {
+    "CartPole-v1": ("ppo:2048", "a2c:2048", "dqn:5000"),
+    "Acrobot-v1": ("ppo:2048", "a2c:2048", "dqn:5000"),
+    "MountainCar-v0": ("ppo:5000", "a2c:5000", "dqn:5000"),
+    "MountainCarContinuous-v0": (
+        "ppo:10000", "a2c:10000", "sac:5000", "td3:5000", "ddpg:5000",
+    ),
+    "Pendulum-v1": ("ppo:10000", "a2c:10000", "sac:5000", "td3:5000", "ddpg:5000"),
+}  # fmt: skip
+
+
+@dataclass
+class Arguments:
+    """Stock agents in every shipped environment."""
+
+    seeds: int = 20
+    """Agents of each on-policy algorithm and of DQN."""
+    slow_seeds: int | None = None
+    """Agents of SAC, TD3 and DDPG, which take a minute each; as many if not given."""
+    tasks: tuple[str, ...] = tuple(PLAN)
+    """Targets."""
+    algos: tuple[str, ...] = ()
+    """Only these algorithms, if given."""
+    jobs: int = 2
+    """Processes."""
+    ship: bool = False
+    """Write the results into the shipped artifacts' cards."""
+
+
+def main(arguments: Arguments) -> None:
+    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for task in arguments.tasks:
+        for text in PLAN[task]:
+            algorithm = text.split(":")[0]
+            if arguments.algos and algorithm not in arguments.algos:
+                continue
+            seeds = arguments.seeds
+            if algorithm in OFF_POLICY and arguments.slow_seeds is not None:
+                seeds = arguments.slow_seeds
+            key = f"{task} {text} x{seeds}"
+            if key in rows and rows[key]["sha"] == fingerprint(task):
+                continue
+            (cell,) = compare(
+                f"gtn_rl/{task}", algos=(text,), seeds=seeds, real=False, jobs=arguments.jobs,
+                progress_bar=False,
+            ).cells  # fmt: skip
+            rows[key] = {
+                "task": task,
+                "algorithm": algorithm,
+                "steps": cell.steps,
+                "seeds": seeds,
+                **cell.summary()._asdict(),
+                "returns": cell.returns.tolist(),
+                "seconds": float(cell.seconds.mean()),
+                "sha": fingerprint(task),
+                "cores": os.cpu_count(),
+            }
+            print(key, {k: round(v, 1) for k, v in cell.summary()._asdict().items()}, flush=True)
+            write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+    current = [row for row in rows.values() if row["sha"] == fingerprint(row["task"])]
+    print(table(current))
+    if arguments.ship:
+        for task in PLAN:
+            ship(task, [row for row in current if row["task"] == task])
+
+
+def fingerprint(task: str) -> str:
+    """Which weights a score belongs to."""
+    import hashlib
+
+    weights = locate(f"gtn_rl/{task}") / "model.safetensors"
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| task | agent | steps | seeds | IQM | 95 % interval | mean | min | seconds |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['task']} | {row['algorithm'].upper()} | {row['steps']:,} | {row['seeds']} | "
+            f"{row['iqm']:.1f} | [{row['low']:.1f}, {row['high']:.1f}] | {row['mean']:.1f} | "
+            f"{row['min']:.1f} | {row['seconds']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def ship(task: str, rows: list[dict[str, Any]]) -> None:
+    """Write the scores into the shipped artifact's card."""
+    name = f"gtn_rl/{task}"
+    config = read_config(name)
+    keys = ("algorithm", "steps", "seeds", "mean", "iqm", "low", "high", "min")
+    results = config["results"] | {
+        "compare": [{key: row[key] for key in keys} for row in rows],
+        "episodes": 20,
+        "command": f"python benchmarks/zoo.py --tasks {task}",
+    }
+    results.pop("seeds", None)
+    save_pretrained(
+        from_pretrained(name), locate(name), training=config["training"], results=results, name=name
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

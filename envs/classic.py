@@ -1,0 +1,196 @@
+"""Gymnasium's classic-control tasks, N at once: meta-training's real steps would be its cost.
+
+Gymnasium steps them one by one in Python (Acrobot: 0.1 ms each). The physics here is a batched copy
+of Gymnasium's in float64, held to it step by step in `tests/test_classic.py`; final agents are
+scored in Gymnasium's own. CartPole is left out: Gymnasium has a vector implementation of that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Physics(Protocol):
+    """A task as functions of states `[N, S]`."""
+
+    def initial(self, rng: np.random.Generator, count: int) -> Array:
+        """Initial states `[count, S]`."""
+        ...
+
+    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Next states, rewards `[N]`, whether terminated `[N]`."""
+        ...
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[N, O]`."""
+        ...
+
+
+class MountainCar:
+    """`MountainCar-v0` and, with `continuous`, `MountainCarContinuous-v0`."""
+
+    def __init__(self, continuous: bool = False) -> None:
+        self.continuous = continuous
+        self.goal = 0.45 if continuous else 0.5
+
+    def initial(self, rng: np.random.Generator, count: int) -> Array:
+        """Initial states `[count, S]`."""
+        return np.stack([rng.uniform(-0.6, -0.4, count), np.zeros(count)], 1)
+
+    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Next states, rewards `[N]`, whether terminated `[N]`."""
+        position, velocity = state.T
+        if self.continuous:
+            force = 0.0015 * np.clip(action[:, 0].astype(np.float64), -1.0, 1.0)
+        else:
+            force = 0.001 * (action - 1)
+        velocity = np.clip(velocity + force - 0.0025 * np.cos(3 * position), -0.07, 0.07)
+        position = np.clip(position + velocity, -1.2, 0.6)
+        velocity = np.where((position == -1.2) & (velocity < 0), 0.0, velocity)
+        terminated = (position >= self.goal) & (velocity >= 0)
+        reward = np.full(len(state), -1.0)
+        if self.continuous:
+            reward = 100.0 * terminated - 0.1 * action[:, 0].astype(np.float64) ** 2
+        return np.stack([position, velocity], 1), reward, terminated
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[N, O]`."""
+        return state
+
+
+class Pendulum:
+    """`Pendulum-v1`."""
+
+    def initial(self, rng: np.random.Generator, count: int) -> Array:
+        """Initial states `[count, S]`."""
+        high = np.array([np.pi, 1.0])
+        return rng.uniform(-high, high, (count, 2))
+
+    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Next states, rewards `[N]`, whether terminated `[N]`."""
+        angle, speed = state.T
+        torque = np.clip(action[:, 0].astype(np.float64), -2.0, 2.0)
+        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
+        cost = wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2
+        speed = np.clip(speed + (15.0 * np.sin(angle) + 3.0 * torque) * 0.05, -8.0, 8.0)
+        state = np.stack([angle + 0.05 * speed, speed], 1)
+        return state, -cost, np.zeros(len(state), np.bool_)
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[N, O]`."""
+        return np.stack([np.cos(state[:, 0]), np.sin(state[:, 0]), state[:, 1]], 1)
+
+
+class Acrobot:
+    """`Acrobot-v1`."""
+
+    def initial(self, rng: np.random.Generator, count: int) -> Array:
+        """Initial states `[count, S]`."""
+        return rng.uniform(-0.1, 0.1, (count, 4))
+
+    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Next states, rewards `[N]`, whether terminated `[N]`."""
+        torque, h = action.astype(np.float64) - 1.0, 0.2
+        k1 = self._derivative(state, torque)
+        k2 = self._derivative(state + h / 2 * k1, torque)
+        k3 = self._derivative(state + h / 2 * k2, torque)
+        k4 = self._derivative(state + h * k3, torque)
+        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        angles = (state[:, :2] + np.pi) % (2 * np.pi) - np.pi
+        limit = np.array([4 * np.pi, 9 * np.pi])
+        state = np.concatenate([angles, np.clip(state[:, 2:], -limit, limit)], 1)
+        terminated = -np.cos(state[:, 0]) - np.cos(state[:, 1] + state[:, 0]) > 1.0
+        return state, np.where(terminated, 0.0, -1.0), terminated
+
+    def _derivative(self, state: Array, torque: Array) -> Array:
+        # All masses, lengths and moments of inertia are 1, centres of mass lie at 0.5, g = 9.8.
+        first, second, speed1, speed2 = state.T
+        sin2, cos2 = np.sin(second), np.cos(second)
+        d1 = 3.5 + cos2
+        d2 = 1.25 + 0.5 * cos2
+        phi2 = 4.9 * np.sin(first + second)
+        phi1 = -0.5 * speed2**2 * sin2 - speed2 * speed1 * sin2 + 14.7 * np.sin(first) + phi2
+        acceleration2 = (torque + d2 / d1 * phi1 - 0.5 * speed1**2 * sin2 - phi2) / (
+            1.25 - d2**2 / d1
+        )
+        acceleration1 = -(d2 * acceleration2 + phi1) / d1
+        return np.stack([speed1, speed2, acceleration1, acceleration2], 1)
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[N, O]`."""
+        (first, second), speeds = state[:, :2].T, state[:, 2:]
+        angles = [np.cos(first), np.sin(first), np.cos(second), np.sin(second)]
+        return np.concatenate([np.stack(angles, 1), speeds], 1)
+
+
+PHYSICS: dict[str, Physics] = {
+    "Acrobot-v1": Acrobot(),
+    "MountainCar-v0": MountainCar(),
+    "MountainCarContinuous-v0": MountainCar(continuous=True),
+    "Pendulum-v1": Pendulum(),
+}
+
+
+class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
+    """N copies of a classic-control task; an episode's end is followed by a step that resets it.
+
+    Args:
+        target: One of `PHYSICS`.
+        num_envs: N.
+        max_episode_steps: Steps after which an episode is truncated; the task's own if not given.
+    """
+
+    def __init__(self, target: str, num_envs: int, max_episode_steps: int | None = None) -> None:
+        single = gym.make(target)
+        assert single.spec is not None
+        self._limit = max_episode_steps or single.spec.max_episode_steps or 0
+        self.single_observation_space = single.observation_space
+        self.single_action_space = single.action_space
+        single.close()
+        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode = None
+        self.num_envs = num_envs
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._discrete = isinstance(self.single_action_space, spaces.Discrete)
+        self._physics = PHYSICS[target]
+        self._state = self._physics.initial(np.random.default_rng(0), num_envs)
+        self._age = np.zeros(num_envs, np.int64)
+        self._over = np.zeros(num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start new episodes everywhere."""
+        super().reset(seed=seed)  # type: ignore[arg-type]
+        self._state = self._physics.initial(self.np_random, self.num_envs)
+        self._age[:] = 0
+        self._over[:] = False
+        return self._observe(), {}
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Take an action in every environment, or reset it where its episode was over."""
+        resetting = self._over
+        state, reward, terminated = self._physics.step(self._state, actions)
+        self._age += 1
+        if resetting.any():
+            state[resetting] = self._physics.initial(self.np_random, int(resetting.sum()))
+            reward[resetting], terminated[resetting], self._age[resetting] = 0.0, False, 0
+        self._state = state
+        truncated = self._age >= self._limit
+        self._over = terminated | truncated
+        return self._observe(), reward, terminated, truncated, {}
+
+    def _observe(self) -> NDArray[Any]:
+        return self._physics.observe(self._state).astype(np.float32)

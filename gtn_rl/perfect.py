@@ -1,0 +1,101 @@
+"""The limit of the inner loop: a learner that has learned its lesson perfectly.
+
+Such a learner takes the best action of the reward, and what it does is a function of the
+environment's parameters without any training between. So the environment can be driven by the
+policy gradient of that function, at the cost of a forward pass instead of an unrolled training:
+where a task takes thousands of updates, the first thousand are spent here. What this leaves out,
+that a real learner gets there from anywhere in a few thousand steps, is the meta-gradient's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from gtn_rl.agents.draw import scale
+from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
+from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.errors import UsageError
+from gtn_rl.objective import collect, surrogate
+from gtn_rl.seeding import derive, generator
+
+_TEMPERATURE = 0.2
+"""Of the softmax over rewards by which a perfect learner explores."""
+
+_COPIES, _LENGTH, _EPOCHS, _BATCH = 64, 128, 10, 1024
+
+
+def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
+    """Logits or means `[P, N, A]` with which perfect learners of P members act at `[P, N, O]`.
+
+    Raises:
+        UsageError: The reward's form has no known best action (head `mlp`).
+    """
+    lesson = env.lesson(observation)
+    if isinstance(env.action_space, spaces.Discrete):
+        return lesson / _TEMPERATURE
+    if env.head != "quadratic":
+        raise UsageError(f"head {env.head} has no known best action: use quadratic, or warmup 0")
+    middle, half = scale(env.action_space, lesson.dtype)
+    return middle + half * lesson.chunk(2, -1)[1]
+
+
+def warm_up(
+    env: SyntheticEnv, task: Target, actions: Actions, critic: Critic, config: TrainConfig,
+    stream: int, goal: float | None, report: Callable[[float, float], None] = lambda *_: None,
+) -> tuple[Tensor, int]:  # fmt: skip
+    """Improve an environment by PPO on its perfect learner's real return.
+
+    Args:
+        env: One environment, changed in place.
+        task: The target.
+        actions: How learners act in it.
+        critic: Values of the target, fitted on the way.
+        config: Settings: `warmup` real steps at most, and no more than half of all.
+        stream: Number of the random stream.
+        goal: Return at which to stop.
+        report: Told the mean return and the share of the budget that is used, now and then.
+
+    Returns:
+        Observations `[M, O]` of the last rollouts, and how many real steps were taken.
+    """
+    observations: list[Tensor] = []
+    budget = min(config.warmup, config.max_real_steps // 2)
+    optimizer = torch.optim.Adam(env.parameters(), config.warmup_learning_rate)
+    shuffle = generator(config.seed, stream, 1)
+    with RealEnvs(task, actions, 1, _COPIES) as real:
+        real.reset(derive(config.seed, stream, 0))
+        index = 0
+        while real.steps < budget:
+            source = generator(config.seed, stream, 2, index)
+            policy = partial(perfect_learner, env)
+            experience = collect(policy, real, actions, critic, config, source, _LENGTH)
+            rows = experience.weight[0].nonzero()[:, 0]
+            remaining = 1 - real.steps / budget
+            optimizer.param_groups[0]["lr"] = config.warmup_learning_rate * max(remaining, 0.05)
+            for _ in range(_EPOCHS):
+                order = rows[torch.randperm(len(rows), generator=shuffle)]
+                for batch in torch.split(order, _BATCH):
+                    part = type(experience)(*(column[:, batch] for column in experience))
+                    loss = -surrogate(policy, part, actions, config.clip)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
+                    optimizer.step()
+            critic.fit(*experience.values(), source)
+            observations = [*observations[-3:], experience.observation[0, rows]]
+            index += 1
+            finished = real.finished()
+            if index % 5 == 0 and finished is not None:
+                report(finished, real.steps / budget)
+                if goal is not None and finished >= goal:
+                    break
+                real.forget()
+        return torch.cat(observations), real.steps

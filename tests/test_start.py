@@ -1,0 +1,70 @@
+"""The start of a run: the search among untrained environments and the warm-up."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, describe
+from gtn_rl.errors import UsageError
+from gtn_rl.perfect import perfect_learner, warm_up
+from gtn_rl.start import search
+
+OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
+
+
+def test_a_perfect_learner_takes_the_best_action(generator):
+    env = SyntheticEnv(OBSERVATION, spaces.Discrete(3), members=2, generator=generator)
+    observation = torch.randn(2, 5, 2, generator=generator)
+    best = env.lesson(observation).argmax(-1)
+    assert torch.equal(perfect_learner(env, observation).argmax(-1), best)
+    env = SyntheticEnv(OBSERVATION, spaces.Box(0.0, 4.0, (1,)), generator=generator)
+    observation = observation[:1]
+    lesson = env.lesson(observation)
+    unit = (perfect_learner(env, observation) - 2) / 2
+    assert env.reward(lesson, unit).abs().max() < 1e-12
+    with pytest.raises(UsageError, match="no known best action"):
+        perfect_learner(
+            SyntheticEnv(OBSERVATION, spaces.Box(0.0, 4.0, (1,)), head="mlp"), observation
+        )
+
+
+def test_the_search_finds_a_better_start_than_chance():
+    task = describe("CartPole-v1")
+    actions = make_actions(task.action_space, 0.4)
+    config = TrainConfig(starts=64)
+    env, steps = search(task, actions, config, 0)
+    with RealEnvs(task, actions, 1, 20) as real:
+        score = real.evaluate(partial(perfect_learner, env), 1).mean()
+    assert score > 60
+    assert 64 * 4 * 32 < steps < 300_000
+
+
+def test_the_search_goes_on_where_all_returns_are_the_same():
+    """MountainCar: nearly all untrained environments teach agents that never reach the goal."""
+    task = describe("MountainCar-v0")
+    actions = make_actions(task.action_space, 0.4)
+    env, _ = search(task, actions, TrainConfig(starts=96), 0)
+    # The scale of what moving learners see, not of what random actions see (0.08 and 0.01).
+    assert env.std[0] > 0.15
+    with RealEnvs(task, actions, 1, 50, horizon=1000) as real:
+        assert real.evaluate(partial(perfect_learner, env), 1).mean() > -999
+
+
+def test_the_warm_up_learns_a_task_within_its_budget():
+    task = describe("CartPole-v1")
+    actions = make_actions(task.action_space, 0.4)
+    config = TrainConfig(starts=16, warmup=120_000)
+    env, _ = search(task, actions, config, 0)
+    critic = Critic(env.mean, env.std, 1e-3, torch.Generator().manual_seed(0))
+    visited, steps = warm_up(env, task, actions, critic, config, 1, 400.0)
+    assert steps < 120_000 + 64 * 128
+    assert visited.shape[1] == 4
+    with RealEnvs(task, actions, 1, 20) as real:
+        assert real.evaluate(partial(perfect_learner, env), 1).mean() > 300
