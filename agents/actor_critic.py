@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -86,7 +86,8 @@ class SAC:
         return mean + log_std.exp() * noise, log_std
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """`count` neighbouring rows of a stack that have one algorithm."""
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -82,7 +82,8 @@ class ActorAlgorithm(Protocol):
         ...
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """`count` neighbouring rows of a stack that have one algorithm."""
 
     name: str

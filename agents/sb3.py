@@ -82,7 +82,7 @@ def train_stock(
     seed: int,
     overrides: Mapping[str, Any] | None = None,
 ) -> BaseAlgorithm:
-    """Train an agent with its default hyperparameters (DQN, QR-DQN: `learning_starts=200`) on the CPU.
+    """Train an agent on the CPU with its defaults (DQN and QR-DQN: `learning_starts=200`).
 
     Args:
         name: Of `ALGORITHMS` or `CONTRIB`.

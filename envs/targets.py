@@ -200,15 +200,24 @@ class RealEnvs:
         return Rollout(*(torch.stack(column, 1) for column in zip(*columns, strict=True)))
 
     @torch.no_grad()
-    def evaluate(self, act: Act, seed: int) -> Tensor:
-        """Undiscounted returns `[K, N]` of one greedy episode in every environment."""
+    def evaluate(self, act: Act, seed: int, noise: torch.Generator | None = None) -> Tensor:
+        """Undiscounted returns `[K, N]` of one episode in every environment.
 
-        def greedy(observation: NDArray[Any]) -> NDArray[Any]:
-            action = self._actions.mode(act(self._tensor(observation)))
+        Args:
+            act: With what the learners act, greedily.
+            seed: Of the initial states.
+            noise: Source of actions that are sampled instead.
+        """
+
+        def choose(observation: NDArray[Any]) -> NDArray[Any]:
+            outputs = act(self._tensor(observation))
+            action = self._actions.mode(outputs)
+            if noise is not None:
+                action = self._actions.sample(outputs, noise)
             return self._actions.to_numpy(action.flatten(0, 1))
 
         self._over[:] = True
-        returns, steps = play(self._envs, greedy, seed)
+        returns, steps = play(self._envs, choose, seed)
         self.steps += steps
         return torch.as_tensor(returns).view(self.shape)
 

@@ -170,7 +170,10 @@ def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
 
 def _parse(arguments: Sequence[str] | None, default: Train | None) -> Train | Compare | Show | Zoo:
     options: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(Command, prog="gtn-rl", args=arguments, description=__doc__, **options)
+    command: Train | Compare | Show | Zoo = tyro.cli(
+        Command, prog="gtn-rl", args=arguments, description=__doc__, **options
+    )
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

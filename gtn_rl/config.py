@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gymnasium import spaces
 
-from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.draw import check_group, parse_group
 from gtn_rl.errors import UsageError
 
 DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
@@ -58,6 +58,9 @@ class TrainConfig:
     imitation: int = 25
     """Outer steps, the first ones, that raise the learners' agreement with the perfect learner of
     the warm-up instead of their real return."""
+
+    imitation_learning_rate: float = 4e-3
+    """Adam's first step size in these; it falls linearly to 0 at the last of them."""
 
     inner_steps: int = 64
     """Optimizer steps of a learner's training, the loop that is differentiated."""
@@ -129,7 +132,7 @@ class TrainConfig:
             "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise",
+            "outer_noise", "warmup_learning_rate", "imitation_learning_rate",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -151,7 +154,13 @@ class TrainConfig:
             parse_group(text)
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
-        """These settings with the learners that suit an action space, if none are given."""
+        """These settings with the learners that suit an action space, if none are given.
+
+        Raises:
+            UsageError: Learners are given that do not handle it.
+        """
+        for text in self.learners:
+            check_group(parse_group(text), space)
         if self.learners:
             return self
         return replace(

@@ -63,9 +63,9 @@ def _batches(
     )  # fmt: skip
     observations = env.initial(noise)
     data = torch.cat([observations, env.lesson(observations)], -1)
-    if data.requires_grad and config.even_out:
+    if data.requires_grad and config.even_out and env.members == 1:
         weight = torch.cat([env.std, env.std.new_ones(data.shape[-1] - env.noise_size)])
-        data.register_hook(
+        data.register_hook(  # type: ignore[no-untyped-call]
             lambda gradient: even_out(gradient.view(*shape, -1), weight).view_as(gradient)
         )
 
@@ -82,8 +82,8 @@ def _batches(
     columns = (*rows(data).tensor_split([env.noise_size], -1), exploration)
     unit = scale(space, dtype) if isinstance(space, spaces.Box) else None
     return [
-        Batch(*column, env.reward, unit)
-        for column in zip(*(data.unbind(1) for data in columns), strict=True)
+        Batch(observation, lesson, explore, env.reward, unit)
+        for observation, lesson, explore in zip(*(c.unbind(1) for c in columns), strict=True)
     ]
 
 

@@ -9,6 +9,7 @@ that a real learner gets there from anywhere in a few thousand steps, is the met
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -21,13 +22,16 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import UsageError
 from gtn_rl.objective import collect, surrogate
 from gtn_rl.seeding import derive, generator
 
 _TEMPERATURE = 0.2
 """Of the softmax over rewards by which a perfect learner explores."""
+
+VISITED = 2048
+"""Observations kept of what a learner met."""
 
 _COPIES, _LENGTH, _EPOCHS, _BATCH = 64, 128, 10, 1024
 
@@ -47,11 +51,26 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
     return middle + half * lesson.chunk(2, -1)[1]
 
 
+def robust_returns(
+    envs: RealEnvs, task: Target, policy: Act, seed: int, source: torch.Generator
+) -> Tensor:
+    """Greedy returns `[K, N]`; of continuous actions the lower of greedy and noisy ones.
+
+    What works to the last digit only cannot be taught, nor can what works by its noise.
+    """
+    returns = envs.evaluate(policy, seed)
+    if isinstance(task.action_space, spaces.Box):
+        returns = torch.minimum(returns, envs.evaluate(policy, seed, source))
+    return returns
+
+
 def warm_up(
     env: SyntheticEnv, task: Target, actions: Actions, critic: Critic, config: TrainConfig,
     stream: int, goal: float | None, report: Callable[[float, float], None] = lambda *_: None,
 ) -> tuple[Tensor, int]:  # fmt: skip
     """Improve an environment by PPO on its perfect learner's real return.
+
+    The environment is left as it was where that did not raise the greedy return.
 
     Args:
         env: One environment, changed in place.
@@ -64,38 +83,60 @@ def warm_up(
         report: Told the mean return and the share of the budget that is used, now and then.
 
     Returns:
-        Observations `[M, O]` of the last rollouts, and how many real steps were taken.
+        Observations `[VISITED, O]` that the perfect learner met, and how many real steps were
+        taken.
     """
-    observations: list[Tensor] = []
     budget = min(config.warmup, config.max_real_steps // 2)
+    policy = partial(perfect_learner, env)
+    before = {name: value.clone() for name, value in env.state_dict().items()}
+    with RealEnvs(task, actions, 1, _COPIES) as real:
+
+        def score() -> float:
+            seed, source = derive(config.seed, stream, 0), generator(config.seed, stream, 0)
+            return float(robust_returns(real, task, policy, seed, source).mean())
+
+        start = score()
+        if goal is None or start < goal:
+            _ascend(env, real, actions, critic, config, stream, goal, budget, report)
+            if score() < start:
+                env.load_state_dict(before)
+        source = generator(config.seed, stream, 3)
+        real.reset(derive(config.seed, stream, 3))
+        rollout = real.rollout(policy, min(task.horizon or 256, 256), source)
+        flat = rollout.observation.flatten(0, 2)
+        return flat[torch.randint(len(flat), (VISITED,), generator=source)], real.steps
+
+
+def _ascend(
+    env: SyntheticEnv, real: RealEnvs, actions: Actions, critic: Critic, config: TrainConfig,
+    stream: int, goal: float | None, budget: int, report: Callable[[float, float], None],
+) -> None:  # fmt: skip
+    """PPO (Schulman et al. 2017) on the perfect learner's policy, until the budget is used up."""
+    policy = partial(perfect_learner, env)
     optimizer = torch.optim.Adam(env.parameters(), config.warmup_learning_rate)
     shuffle = generator(config.seed, stream, 1)
-    with RealEnvs(task, actions, 1, _COPIES) as real:
-        real.reset(derive(config.seed, stream, 0))
-        index = 0
-        while real.steps < budget:
-            source = generator(config.seed, stream, 2, index)
-            policy = partial(perfect_learner, env)
-            experience = collect(policy, real, actions, critic, config, source, _LENGTH)
-            rows = experience.weight[0].nonzero()[:, 0]
-            remaining = 1 - real.steps / budget
-            optimizer.param_groups[0]["lr"] = config.warmup_learning_rate * max(remaining, 0.05)
-            for _ in range(_EPOCHS):
-                order = rows[torch.randperm(len(rows), generator=shuffle)]
-                for batch in torch.split(order, _BATCH):
-                    part = type(experience)(*(column[:, batch] for column in experience))
-                    loss = -surrogate(policy, part, actions, config.clip)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
-                    optimizer.step()
-            critic.fit(*experience.values(), source)
-            observations = [*observations[-3:], experience.observation[0, rows]]
-            index += 1
-            finished = real.finished()
-            if index % 5 == 0 and finished is not None:
-                report(finished, real.steps / budget)
-                if goal is not None and finished >= goal:
-                    break
-                real.forget()
-        return torch.cat(observations), real.steps
+    real.reset(derive(config.seed, stream, 1))
+    for index in itertools.count(1):
+        source = generator(config.seed, stream, 2, index)
+        experience = collect(policy, real, actions, critic, config, source, _LENGTH)
+        rows = experience.weight[0].nonzero()[:, 0]
+        remaining = max(1 - real.steps / budget, 0.05)
+        optimizer.param_groups[0]["lr"] = config.warmup_learning_rate * remaining
+        for _ in range(_EPOCHS):
+            order = rows[torch.randperm(len(rows), generator=shuffle)]
+            for batch in torch.split(order, _BATCH):
+                part = type(experience)(*(column[:, batch] for column in experience))
+                loss = -surrogate(policy, part, actions, config.clip)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
+                optimizer.step()
+        critic.fit(*experience.values(), source)
+        if real.steps >= budget:
+            return
+        finished = real.finished()
+        if index % 5 == 0 and finished is not None:
+            report(finished, real.steps / budget)
+            if goal is not None and finished >= goal:
+                return
+            real.forget()

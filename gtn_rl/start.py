@@ -13,7 +13,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.perfect import perfect_learner
+from gtn_rl.perfect import perfect_learner, robust_returns
 from gtn_rl.seeding import derive, generator
 
 _GAINS = (0.3, 3.0)
@@ -25,7 +25,7 @@ _PATIENCE = 5
 _MUTATION = (0.1, 1.0)
 """Bounds of a mutation's size, relative to the deviation of untrained parameters."""
 
-_EPISODES = 4
+_EPISODES = 2
 """Real episodes for each environment."""
 
 
@@ -84,17 +84,16 @@ def search(
                 return perfect_learner(population, observation)
 
             seed = derive(config.seed, stream, index)
-            scores = real.evaluate(greedy, seed).mean(1)
+            scores = robust_returns(real, task, greedy, seed, source).mean(1)
             moved = scores > scores.min()
             if scaled and moved.float().mean() >= 0.05:
                 break
             if longer is not None and moved.float().mean() < 0.05:
-                scores = long.evaluate(greedy, seed).mean(1)
+                scores = robust_returns(long, task, greedy, seed, source).mean(1)
                 moved = scores > scores.min()
             if not scaled:
-                # Members that did no worse than most; all of them where all are the same.
-                chosen = moved if moved.any() else ~moved
-                mean, std = seen.moments((chosen & (scores >= scores.median())).nonzero()[:, 0])
+                rare = 0 < moved.float().mean() < 0.5
+                mean, std = seen.moments((moved if rare else scores.isfinite()).nonzero()[:, 0])
                 scaled = bool(moved.any())
             else:
                 parents = population.select(scores.argsort(descending=True)[: max(count // 8, 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gtn_rl import checkpoint
+from gtn_rl.agents.learners import Learners
 from gtn_rl.artifact import copy_parameters, save_pretrained
 from gtn_rl.checkpoint import Parts, Progress
 from gtn_rl.config import TrainConfig
@@ -23,7 +24,7 @@ from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.outer.meta_gradient import MetaGradient
-from gtn_rl.perfect import perfect_learner, warm_up
+from gtn_rl.perfect import VISITED, perfect_learner, warm_up
 from gtn_rl.runlog import RunLog
 from gtn_rl.seeding import derive, generator
 from gtn_rl.settings import settings_for
@@ -32,6 +33,10 @@ from gtn_rl.start import search, untrained
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP = range(7)
+
+
+Objective = Callable[[Act], Tensor]
+"""What is maximised, a function of what the learners do."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ def train(
                 )
                 imitating = step < config.imitation
                 if imitating:
-                    objective = _agreement(parts, config, actions, generator(seed, _ACTIONS, step))
+                    objective: Objective = _agreement(
+                        parts, config, actions, generator(seed, _ACTIONS, step)
+                    )
                 else:
                     experience = collect(
                         partial(act, learners), real, actions, critic, config,
@@ -130,7 +137,11 @@ def train(
                     )
                 # Linear decay to the budget's end, in steps and not in seconds, which would make a
                 # run depend on the machine's load.
-                remaining = max(1 - progress.real_steps / config.max_real_steps, 0.0)
+                if imitating:
+                    rate = config.imitation_learning_rate * (1 - step / config.imitation)
+                else:
+                    remaining = max(1 - progress.real_steps / config.max_real_steps, 0.0)
+                    rate = config.outer_learning_rate * remaining
                 for epoch in range(1 if imitating else config.outer_epochs):
                     if epoch:
                         learners = inner_loop(
@@ -138,8 +149,8 @@ def train(
                         )
                     update = parts.estimator.update(
                         learners,
-                        lambda trained, objective=objective: objective(partial(act, trained)),
-                        config.outer_learning_rate * remaining,
+                        partial(_score, objective),
+                        rate,
                     )
                 error = None
                 if not imitating:
@@ -150,7 +161,11 @@ def train(
                 row = {"return": real.finished(), "critic_error": error, **update._asdict()}
                 used = progress.spend(real.steps + exam.steps, config)
                 if progress.step % config.evaluate_every == 0 or used >= 1:
-                    row |= evaluate(parts.averaged, exam, config, progress.step)
+                    scores, met = evaluate(parts.averaged, exam, config, progress.step)
+                    row |= scores
+                    if progress.step < config.imitation:
+                        # Where learners go is where they must know what to do (Ross et al. 2011).
+                        parts.visited = torch.cat([parts.visited[:VISITED], met])
                     used = progress.spend(real.steps + exam.steps, config)
                     if progress.judge(row["evaluation"], goal, config.patience):
                         copy_parameters(parts.averaged, parts.best)
@@ -169,13 +184,23 @@ def train(
     )  # fmt: skip
 
 
-def evaluate(env: SyntheticEnv, exam: RealEnvs, config: TrainConfig, step: int) -> dict[str, float]:
-    """Greedy real returns of fresh learners trained in `env`: mean, worst, mean of each kind."""
+def evaluate(
+    env: SyntheticEnv, exam: RealEnvs, config: TrainConfig, step: int
+) -> tuple[dict[str, float], Tensor]:
+    """Greedy real returns of fresh learners trained in `env`: mean, worst, mean of each kind.
+
+    Returns:
+        These, and some observations `[VISITED, O]` that the learners met.
+    """
     stream = generator(config.seed, _EVALUATION, step)
     learners = inner_loop(env, config, stream, create_graph=False)
-    returns = exam.evaluate(
-        lambda observation: act(learners, observation), derive(config.seed, _EVALUATION, step)
-    ).mean(1)
+    met: list[Tensor] = []
+
+    def policy(observation: Tensor) -> Tensor:
+        met.append(observation.flatten(0, 1))
+        return act(learners, observation)
+
+    returns = exam.evaluate(policy, derive(config.seed, _EVALUATION, step)).mean(1)
     if not returns.isfinite().all():
         raise TrainingDivergedError("the real return is not finite: check the target's rewards")
     row = {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
@@ -183,12 +208,17 @@ def evaluate(env: SyntheticEnv, exam: RealEnvs, config: TrainConfig, step: int) 
     for name in dict.fromkeys(names):
         mask = torch.tensor([own == name for own in names])
         row[f"evaluation_{name}"] = float(returns[mask].mean())
-    return row
+    flat = torch.cat(met)
+    return row, flat[torch.randint(len(flat), (VISITED,), generator=stream)]
+
+
+def _score(objective: Objective, learners: Sequence[Learners]) -> Tensor:
+    return objective(partial(act, learners))
 
 
 def _agreement(
     parts: Parts, config: TrainConfig, actions: Actions, source: torch.Generator
-) -> Callable[[Act], Tensor]:
+) -> Objective:
     """Agreement with the expert on some of the observations that it met."""
     index = torch.randint(len(parts.visited), (config.num_learners, 256), generator=source)
     return partial(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -39,9 +38,7 @@ def meta_gradient(
         parameters: The environment's parameters.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
-    detached = [
-        replace(stack, parameters=leaf) for stack, leaf in zip(trained, leaves, strict=True)
-    ]
+    detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
     value = surrogate(detached)
     vectors = torch.autograd.grad(value, leaves)
     gradients = torch.autograd.grad(
