@@ -40,6 +40,8 @@ class Train:
         """Train; 130 after Ctrl-C, as shells expect."""
         from gtn_rl.train import train
 
+        # As `python` does: `my_env:MyEnv-v0` names a module in the working directory.
+        sys.path.insert(0, "")
         result = train(
             self.target, self.out, self.config,
             resume=self.resume, progress_bar=self.progress,

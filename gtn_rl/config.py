@@ -10,7 +10,7 @@ from gtn_rl.agents.draw import check_group, parse_group
 from gtn_rl.errors import UsageError
 
 DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
-CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xtd3@relu:64-64", "2xsac@relu:64-64")
+CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""The zoo: settings, shipped artifacts, the command, and environments nobody tuned for."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import gtn_rl
+from gtn_rl import zoo
+from gtn_rl.artifact import read_config
+from gtn_rl.cli import main, parse
+from gtn_rl.envs.gym import SyntheticGymEnv
+from gtn_rl.envs.targets import describe
+from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.settings import SETTINGS, settings_for
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize("target", SETTINGS)
+def test_settings_are_for_targets_that_exist_and_learners_that_fit(target):
+    task = describe(target)
+    config = settings_for(target).for_space(task.action_space)
+    assert config.num_learners > 0
+    assert config.max_real_steps <= 10_000_000
+    assert config.max_minutes <= 10
+
+
+def test_the_command_line_starts_from_a_targets_settings():
+    command = parse(["train", "Pendulum-v1", "--out", "x", "--inner-steps", "7"])
+    assert command.config == replace(settings_for("Pendulum-v1"), inner_steps=7)
+    assert parse(["train", "CartPole-v1", "--out", "x"]).config == gtn_rl.TrainConfig()
+
+
+@pytest.mark.parametrize("name", zoo.folders())
+def test_every_shipped_environment_is_what_it_says(name):
+    config = read_config(f"gtn_rl/{name}")
+    real, synthetic = gym.make(config["target"]), gym.make(f"gtn_rl/{name}")
+    assert synthetic.observation_space == real.observation_space
+    assert synthetic.action_space == real.action_space
+    check_env(synthetic.unwrapped, skip_render_check=True)
+    sb3_check_env(synthetic.unwrapped)
+    training = config["training"]
+    assert training["real_steps"] > 0
+    assert training["seconds"] > 0
+    assert training["command"].startswith(f"gtn-rl train {name}")
+    assert config["results"]["compare"], "ship what was measured: benchmarks/zoo.py --ship"
+
+
+@pytest.mark.parametrize("name", zoo.folders())
+def test_vector_faces_agree_with_the_single_one(name):
+    many = gym.make_vec(f"gtn_rl/{name}", num_envs=3)
+    observation, _ = many.reset(seed=0)
+    action = np.stack([many.single_action_space.sample() for _ in range(3)])
+    reward, terminated = many.step(action)[1:3]
+    vec = gtn_rl.make_sb3_env(f"gtn_rl/{name}", n_envs=3, seed=0)
+    same = vec.reset()
+    np.testing.assert_array_equal(observation, same)
+    np.testing.assert_array_equal(reward, vec.step(action)[1])
+    assert terminated.all()
+
+
+def test_the_list_names_every_shipped_environment(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["zoo"])
+    assert not stop.value.code
+    printed = capsys.readouterr().out
+    for name in zoo.folders():
+        assert f"gtn_rl/{name}" in printed
+
+
+@pytest.fixture
+def examples(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield
+    sys.modules.pop("my_env", None)
+    for name in ("Boat-v0", "Thermostat-v0", "Catch-v0"):
+        gym.registry.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "random", "solved"),
+    [("Boat-v0", -150.0, -45.0), ("Thermostat-v0", -40.0, -14.0), ("Catch-v0", -0.6, 0.9)],
+)
+def test_environments_nobody_tuned_for_are_learned(examples, name, random, solved):
+    """Half a minute for all three: the perfect learner after search and warm-up, then learners."""
+    task = describe(f"my_env:{name}")
+    assert task.id == f"my_env:{name}"
+    config = gtn_rl.TrainConfig(
+        starts=32, warmup=60_000, imitation=10, max_real_steps=150_000, evaluate_every=10
+    )
+    result = gtn_rl.train(f"my_env:{name}", None, config, progress_bar=False)
+    assert result.score > random + 0.6 * (solved - random)
+
+
+def test_algorithms_of_an_extra_name_it(monkeypatch):
+    from gtn_rl.agents.sb3 import algorithm
+
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    with pytest.raises(MissingExtraError, match=r"gtn_rl\[contrib\]"):
+        algorithm("trpo")
+    with pytest.raises(UsageError, match="Did you mean 'trpo'"):
+        algorithm("trpoo")
+
+
+def test_continuous_artifacts_survive_saving(tmp_path):
+    env = gtn_rl.SyntheticEnv(
+        gym.make("Pendulum-v1").observation_space,
+        gym.make("Pendulum-v1").action_space,
+        target="Pendulum-v1",
+    )
+    gtn_rl.save_pretrained(env, tmp_path / "p")
+    loaded = gtn_rl.from_pretrained(tmp_path / "p")
+    assert loaded.head == "quadratic"
+    assert loaded.action_space == env.action_space
+    assert json.loads((tmp_path / "p" / "config.json").read_text())["parameters"] == sum(
+        p.numel() for p in env.parameters()
+    )
+    check_env(SyntheticGymEnv(tmp_path / "p"), skip_render_check=True)
