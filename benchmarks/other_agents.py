@@ -1,0 +1,99 @@
+"""Agents unlike those of meta-training: random hyperparameters, and algorithms it never saw.
+
+Random: learning rate 1e-4 to 1e-2 (log-uniform), discount 0.8 to 1, two hidden layers of 32 to 256
+units, tanh or ReLU, the rest SB3's defaults. Unseen: TRPO, QR-DQN, ARS, and TQC for continuous
+actions, with their defaults. Final agents, deterministic, 20 real episodes. Usage:
+
+    python benchmarks/other_agents.py [--seeds 10] [--tasks CartPole-v1 ...]
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from gtn_rl import from_pretrained, make_sb3_env
+from gtn_rl.agents.sb3 import check_action_space, greedy_returns, train_stock
+from gtn_rl.errors import UsageError
+from gtn_rl.files import write_text
+from gtn_rl.seeding import derive
+from gtn_rl.stats import summarize
+
+RESULTS = Path(__file__).parent / "results" / "other_agents.json"
+STEPS = {"CartPole-v1": 2_048, "Acrobot-v1": 2_048, "MountainCar-v0": 5_000}
+RANDOM, UNSEEN = ("ppo", "a2c", "dqn"), ("trpo", "qrdqn", "ars", "tqc")
+
+
+@dataclass
+class Arguments:
+    """Agents unlike those of meta-training."""
+
+    seeds: int = 10
+    """Agents of each kind."""
+    tasks: tuple[str, ...] = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
+    """Targets."""
+    jobs: int = 2
+    """Processes."""
+
+
+def hyperparameters(seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng([seed, 99])
+    units = [int(unit) for unit in np.exp(rng.uniform(np.log(32), np.log(257), 2))]
+    activation = [torch.nn.Tanh, torch.nn.ReLU][rng.integers(2)]
+    return {
+        "learning_rate": float(np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))),
+        "gamma": float(rng.uniform(0.8, 1.0)),
+        "policy_kwargs": {"net_arch": units, "activation_fn": activation},
+    }
+
+
+def one(task: str, algorithm: str, random: bool, seed: int) -> tuple[list[float], float]:
+    torch.set_num_threads(1)
+    steps = STEPS.get(task, 10_000)
+    if algorithm in ("dqn", "qrdqn", "tqc"):
+        steps = 5_000
+    overrides = hyperparameters(seed) if random else {}
+    start = time.perf_counter()
+    env = make_sb3_env(f"gtn_rl/{task}", seed=seed)
+    agent = train_stock(algorithm, env, steps, seed, overrides)
+    seconds = time.perf_counter() - start
+    return greedy_returns(agent, task, 20, derive(seed, 7) >> 32).tolist(), seconds
+
+
+def main(arguments: Arguments) -> None:
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, context) as pool:
+        for task in arguments.tasks:
+            space = from_pretrained(f"gtn_rl/{task}").action_space
+            for algorithm, random in [(a, True) for a in RANDOM] + [(a, False) for a in UNSEEN]:
+                try:
+                    check_action_space(algorithm, space)
+                except UsageError:
+                    continue
+                n = arguments.seeds
+                results = pool.map(one, [task] * n, [algorithm] * n, [random] * n, range(n))
+                returns, seconds = zip(*results, strict=True)
+                summary = summarize(np.array(returns))
+                row = {
+                    "task": task, "algorithm": algorithm,
+                    "hyperparameters": "random" if random else "default",
+                    **summary._asdict(), "seeds": n, "seconds": float(np.mean(seconds)),
+                    "returns": returns,
+                }  # fmt: skip
+                rows.append(row)
+                print({k: v for k, v in row.items() if k != "returns"}, flush=True)
+                write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
