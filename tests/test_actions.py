@@ -8,7 +8,8 @@ from gymnasium import spaces
 from gtn_rl.envs.actions import make_actions
 
 DISCRETE = make_actions(spaces.Discrete(3, start=-1), 0.5)
-BOX = make_actions(spaces.Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float32), 0.5)
+LOW, HIGH = np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)
+BOX = make_actions(spaces.Box(LOW, HIGH), 0.5)
 
 
 def test_log_probabilities_are_those_of_torch(generator):
