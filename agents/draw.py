@@ -122,7 +122,7 @@ def draw(
         observation_size: O.
         action_space: Of the target.
         members: Population size P; each part of a stack holds its rows member by member.
-        learning_rate: Bounds of the log-uniform learning rate, before an algorithm's `pace`.
+        learning_rate: Bounds of the log-uniform learning rate.
         entropy: Bounds of the log-uniform entropy weight.
         generator: Source of all randomness.
         dtype: Of the parameters.
@@ -178,11 +178,12 @@ def draw(
                 own = narrow(group, network)
                 fresh = part.algorithm.initial(own, part.count, generator, dtype)
                 rows.append(widen(fresh, own, network))
-            pace = torch.cat(
-                [torch.full((p.count, 1), p.algorithm.pace, dtype=dtype) for p in parts]
-            )
-            rate = pace * log_uniform(total, learning_rate)
-            drawn.append(Actors(network, parts, torch.cat(rows), rate, log_uniform(total, entropy)))
+            drawn.append(
+                Actors(
+                    network, parts, torch.cat(rows),
+                    log_uniform(total, learning_rate), log_uniform(total, entropy),
+                )
+            )  # fmt: skip
         elif isinstance(action_space, spaces.Box):
             actor, critic = shape(observation_size, 2 * size), shape(observation_size + size, 1)
             rows = [

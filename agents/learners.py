@@ -62,9 +62,6 @@ class ActorAlgorithm(Protocol):
     def optimizer(self) -> Optimizer: ...  # noqa: D102
 
     @property
-    def pace(self) -> float: ...  # noqa: D102
-
-    @property
     def reuse(self) -> int: ...  # noqa: D102
 
     @property

@@ -43,13 +43,11 @@ class PolicyGradient:
 
     Args:
         optimizer: Adam, or for A2C as Stable-Baselines3 has it, RMSprop.
-        pace: Its learning rate relative to a policy's.
         normalize: Whether advantages are scaled, as PPO does and A2C does not.
     """
 
     optimizer: Optimizer = Adam()
     normalize: bool = True
-    pace: float = 1.0
     reuse: int = 1
     epochs: int = 1
 

@@ -24,14 +24,12 @@ class PPO:
     Args:
         optimizer: Makes the steps.
         clip: Largest change of a probability ratio that is rewarded (equation 7).
-        pace: Its learning rate relative to a policy's.
         reuse: Optimizer steps on one rollout: epochs times minibatches.
         epochs: Passes over one rollout.
     """
 
     optimizer: Optimizer = Adam()
     clip: float = 0.2
-    pace: float = 1.0
     reuse: int = 16
     epochs: int = 4
 

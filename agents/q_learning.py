@@ -26,14 +26,11 @@ class DQN:
             return has a gradient.
         epsilon: Share of random actions in what it learns from, the others greedy; if not given it
             learns from all actions of every observation.
-        pace: Its learning rate relative to a policy's: Stable-Baselines3 has 1e-4 for DQN
-            and 3e-4 for PPO.
     """
 
     optimizer: Optimizer = Adam()
     temperature: float = 0.1
     epsilon: float | None = None
-    pace: float = 0.4
     reuse: int = 1
     epochs: int = 1
 

@@ -83,6 +83,7 @@ def main(arguments: Arguments) -> None:
             write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
     current = [row for row in rows.values() if row["sha"] == fingerprint(row["task"])]
     print(table(current))
+    print(grid(current))
     if arguments.ship:
         for task in PLAN:
             ship(task, [row for row in current if row["task"] == task])
@@ -107,6 +108,24 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['iqm']:.1f} | [{row['low']:.1f}, {row['high']:.1f}] | {row['mean']:.1f} | "
             f"{row['min']:.1f} | {row['seconds']:.1f} |"
         )
+    return "\n".join(lines)
+
+
+def grid(rows: list[dict[str, Any]]) -> str:
+    """One line for each task: IQM (worst agent) of each algorithm."""
+    names = ["ppo", "a2c", "dqn", "sac", "td3", "ddpg"]
+    lines = [
+        "| task | " + " | ".join(name.upper() for name in names) + " |",
+        "| --- |" + " ---: |" * 6,
+    ]
+    for task in PLAN:
+        cells = []
+        for name in names:
+            own = [row for row in rows if row["task"] == task and row["algorithm"] == name]
+            # The most agents, if there were several measurements.
+            best = max(own, key=lambda row: row["seeds"], default=None)
+            cells.append("" if best is None else f"**{best['iqm']:.1f}** ({best['min']:.1f})")
+        lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
