@@ -77,7 +77,7 @@ def warm_up(
         task: The target.
         actions: How learners act in it.
         critic: Values of the target, fitted on the way.
-        config: Settings: `warmup` real steps at most, and no more than half of all.
+        config: Settings: `warmup` real steps at most.
         stream: Number of the random stream.
         goal: Return at which to stop.
         report: Told the mean return and the share of the budget that is used, now and then.
@@ -86,7 +86,7 @@ def warm_up(
         Observations `[VISITED, O]` that the perfect learner met, and how many real steps were
         taken.
     """
-    budget = min(config.warmup, config.max_real_steps // 2)
+    budget = min(config.warmup, config.max_real_steps)
     policy = partial(perfect_learner, env)
     before = {name: value.clone() for name, value in env.state_dict().items()}
     with RealEnvs(task, actions, 1, _COPIES) as real:
