@@ -86,7 +86,7 @@ def _draw_log(ax: Any, log: Sequence[dict[str, Any]], target: str) -> None:
         title="meta-training", xlabel="real steps (millions)",
         ylabel=f"return on {target}\nof fresh learners",
     )  # fmt: skip
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="best")
     ax.spines[["top", "right"]].set_visible(False)
 
 
