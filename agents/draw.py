@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from gtn_rl.agents.ppo import PPO, GaussianPPO
 from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.soft_q import SoftQ
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.seeding import log_uniform
 
 # As Stable-Baselines3's A2C, which starts with a mean square of 1 and forgets it in 1 / (1 - 0.99)
 # of its steps: small rewards are slow to teach it. Of those it makes 1,000 in 5,000 environment
@@ -146,9 +146,8 @@ def draw(
             key = group
         stacks.setdefault(key, []).append(group)
 
-    def log_uniform(count: int, bounds: tuple[float, float]) -> Tensor:
-        low, high = math.log(bounds[0]), math.log(bounds[1])
-        return (low + (high - low) * torch.rand(count, 1, generator=generator, dtype=dtype)).exp()
+    def rates(count: int, bounds: tuple[float, float]) -> Tensor:
+        return log_uniform(bounds, count, 1, generator=generator, dtype=dtype)
 
     drawn: list[Learners] = []
     for stack in stacks.values():
@@ -181,7 +180,7 @@ def draw(
             drawn.append(
                 Actors(
                     network, parts, torch.cat(rows),
-                    log_uniform(total, learning_rate), log_uniform(total, entropy),
+                    rates(total, learning_rate), rates(total, entropy),
                 )
             )  # fmt: skip
         elif isinstance(action_space, spaces.Box):
@@ -203,14 +202,14 @@ def draw(
             )
             drawn.append(
                 ActorCritics(
-                    actor, critic, critics, torch.cat(rows), log_uniform(total, learning_rate),
+                    actor, critic, critics, torch.cat(rows), rates(total, learning_rate),
                     scale(action_space, dtype),
                 )
             )  # fmt: skip
         else:
             network = shape(observation_size, size)
             rows = [uniform(network, total, generator=generator, dtype=dtype) for _ in range(2)]
-            drawn.append(SoftQ(network, torch.cat(rows, 1), log_uniform(total, learning_rate)))
+            drawn.append(SoftQ(network, torch.cat(rows, 1), rates(total, learning_rate)))
     return drawn
 
 

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -161,7 +160,6 @@ class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self.num_envs = num_envs
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._discrete = isinstance(self.single_action_space, spaces.Discrete)
         self._physics = PHYSICS[target]
         self._state = self._physics.initial(np.random.default_rng(0), num_envs)
         self._age = np.zeros(num_envs, np.int64)

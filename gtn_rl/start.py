@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.perfect import perfect_learner, robust_returns
-from gtn_rl.seeding import derive, generator
+from gtn_rl.seeding import derive, generator, log_uniform
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous rewards: some tasks need bold actions, some timid."""
@@ -114,8 +113,7 @@ def _population(
 ) -> SyntheticEnv:
     gain: Tensor | float = 1.0
     if isinstance(task.action_space, spaces.Box):
-        low, high = math.log(_GAINS[0]), math.log(_GAINS[1])
-        gain = (low + (high - low) * torch.rand(config.starts, generator=source)).exp()
+        gain = log_uniform(_GAINS, config.starts, generator=source)
     return untrained(
         task, config, mean=mean.numpy(), std=std.numpy(), members=config.starts, gain=gain,
         generator=source,
@@ -130,8 +128,7 @@ def _mutate(parents: SyntheticEnv, population: SyntheticEnv, source: torch.Gener
     """
     count, total = parents.members, population.members
     children = total - count - total // 4
-    low, high = math.log(_MUTATION[0]), math.log(_MUTATION[1])
-    size = (low + (high - low) * torch.rand(children, 1, generator=source)).exp()
+    size = log_uniform(_MUTATION, children, 1, generator=source)
     chosen = torch.randint(count, (children,), generator=source)
     for old, new in zip(parents.parameters(), population.parameters(), strict=True):
         noise = torch.randn(children, new.shape[1], generator=source) * new.std(0)
