@@ -149,13 +149,17 @@ class RealEnvs:
         self._finished: list[float] = []
         self.steps = 0
 
+    def close(self) -> None:
+        """Free the environments."""
+        self._envs.close()
+
     def __enter__(self) -> RealEnvs:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Free the environments."""
-        self._envs.close()
+        self.close()
 
     def reset(self, seed: int) -> None:
         """Start new episodes everywhere, from one seed."""

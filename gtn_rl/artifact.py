@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -176,10 +175,3 @@ def _decode_space(content: Mapping[str, Any]) -> spaces.Box | spaces.Discrete:
     dtype = np.dtype(content["dtype"])
     low, high = (np.array([float(x) for x in content[k]], dtype) for k in ("low", "high"))
     return spaces.Box(low, high, dtype=dtype.type)
-
-
-def copy_parameters(source: SyntheticEnv, destination: SyntheticEnv) -> None:
-    """Overwrite the learned parameters of one environment by those of another of its shape."""
-    with torch.no_grad():
-        for old, new in zip(destination.parameters(), source.parameters(), strict=True):
-            old.copy_(new)

@@ -6,84 +6,79 @@ import copy
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from gtn_rl.config import TrainConfig
-from gtn_rl.critic import Critic
-from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.files import replacing
-from gtn_rl.outer.meta_gradient import MetaGradient
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from gtn_rl.loop import Problem
+    from gtn_rl.outer.estimator import Estimator
 
 _FILE = "checkpoint.pt"
 
+BUDGET = ("max_real_steps", "max_minutes", "patience", "target_return")
+"""Settings that a resumed run may change."""
+
 
 class Parts:
-    """The moving parts of a run: the environment, what updates it, its average and its best.
+    """The moving parts of a run: the teacher, what updates it, its average and its best.
 
     Args:
-        env: The environment that is trained.
+        teacher: The module that is trained.
         estimator: Updates it.
-        critic: Values of the real task.
-        decay: Decay of the moving average of the environment's parameters.
-        visited: Observations `[M, O]` where learners are to agree with the expert, the perfect
-            learner of `env` as it is now.
+        problem: What it is trained for.
+        decay: Decay of the moving average of the teacher's parameters.
     """
 
     def __init__(
-        self,
-        env: SyntheticEnv,
-        estimator: MetaGradient,
-        critic: Critic,
-        decay: float,
-        visited: Tensor,
+        self, teacher: nn.Module, estimator: Estimator, problem: Problem, decay: float
     ) -> None:
         def blend(average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             # The plain mean until it is longer than the decay's memory: no bias to the start.
             return average.lerp(new, max(1 - decay, 1 / (int(count) + 1)))
 
-        self.env = env
+        self.teacher = teacher
         self.estimator = estimator
-        self.critic = critic
-        self.average = AveragedModel(env, avg_fn=blend).requires_grad_(False)
-        self.best = copy.deepcopy(env).requires_grad_(False)
-        self.expert = copy.deepcopy(env).requires_grad_(False)
-        self.visited = visited
+        self.problem = problem
+        self.average = AveragedModel(teacher, avg_fn=blend).requires_grad_(False)
+        self.best = copy.deepcopy(teacher).requires_grad_(False)
 
     @property
-    def averaged(self) -> SyntheticEnv:
-        """The environment with averaged parameters."""
-        env = self.average.module
-        assert isinstance(env, SyntheticEnv)
-        return env
+    def averaged(self) -> nn.Module:
+        """The teacher with averaged parameters."""
+        return self.average.module
 
-    def _modules(self) -> dict[str, Any]:
+    def keep(self) -> None:
+        """Make the averaged teacher the best."""
+        self.best.load_state_dict(self.averaged.state_dict())
+
+    def _holders(self) -> dict[str, Any]:
         return {
-            "env": self.env,
+            "teacher": self.teacher,
             "average": self.average,
             "best": self.best,
-            "expert": self.expert,
-            "critic": self.critic,
-            "estimator": self.estimator.optimizer,
-            "critic_optimizer": self.critic.optimizer,
+            "estimator": self.estimator,
+            "problem": self.problem,
         }
 
     def state_dict(self) -> dict[str, Any]:
         """States of all parts."""
-        states: dict[str, Any] = {n: module.state_dict() for n, module in self._modules().items()}
-        return states | {"visited": self.visited}
+        return {name: holder.state_dict() for name, holder in self._holders().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set all parts to saved states."""
-        for name, module in self._modules().items():
-            module.load_state_dict(state[name])
-        self.visited = state["visited"]
+        for name, holder in self._holders().items():
+            holder.load_state_dict(state[name])
 
 
 @dataclass
@@ -112,12 +107,13 @@ class Progress:
         """Start the clock of this sitting."""
         self._clock = time.perf_counter()
 
-    def spend(self, real_steps: int, config: TrainConfig) -> float:
-        """Bring the costs up to date; the share of the budget that is spent."""
+    def spend(self, problem: Problem) -> tuple[str, float]:
+        """Bring the costs up to date; the budget of which most is spent, and its share."""
         now = time.perf_counter()
         self.seconds += now - self._clock
-        self._clock, self.real_steps = now, real_steps
-        return max(real_steps / config.max_real_steps, self.seconds / 60 / config.max_minutes)
+        self._clock, self.real_steps = now, problem.real_steps
+        limits = problem.limits(self)
+        return max(limits.items(), key=lambda limit: limit[1])
 
     def judge(self, score: float, goal: float | None, patience: int) -> bool:
         """Whether an evaluation is the best so far; stop when the goal is reached and it stalls."""
@@ -155,7 +151,9 @@ def started(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
-def save(folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts) -> None:
+def save(
+    folder: Path, target: str, config: DataclassInstance, progress: Progress, parts: Parts
+) -> None:
     """Replace the folder's checkpoint."""
     content = {
         "target": target,
@@ -167,10 +165,21 @@ def save(folder: Path, target: str, config: TrainConfig, progress: Progress, par
         torch.save(content, path)
 
 
-def load(folder: Path, target: str, config: TrainConfig, parts: Parts) -> Progress:
+def load(
+    folder: Path,
+    target: str,
+    config: DataclassInstance,
+    parts: Parts,
+    budget: Collection[str] = BUDGET,
+) -> Progress:
     """Set the parts to the folder's checkpoint and say where that run stood.
 
-    A run may be resumed with a larger budget; nothing else may differ.
+    Args:
+        folder: Of the run.
+        target: What the run must be on.
+        config: Its settings.
+        parts: Changed in place.
+        budget: Settings that may differ from those of the run.
 
     Raises:
         ArtifactError: The checkpoint cannot be read.
@@ -178,6 +187,7 @@ def load(folder: Path, target: str, config: TrainConfig, parts: Parts) -> Progre
     """
     try:
         content = torch.load(folder / _FILE, weights_only=True)
+        states = content["parts"]
         saved = json.loads(content["config"])
         progress = Progress(**content["progress"])
         saved_target = content["target"]
@@ -188,15 +198,13 @@ def load(folder: Path, target: str, config: TrainConfig, parts: Parts) -> Progre
     if saved_target != target:
         raise UsageError(f"{folder} holds a run on {saved_target}, not on {target}")
     asked = json.loads(json.dumps(asdict(config)))
-    budget = {"max_real_steps", "max_minutes", "patience", "target_return"}
-    changed = [
-        f.name for f in fields(config) if f.name not in budget and saved[f.name] != asked[f.name]
-    ]
+    names = {*saved, *asked} - set(budget)
+    changed = sorted(name for name in names if saved.get(name) != asked.get(name))
     if changed:
         raise UsageError(
             f"{folder} was trained with other settings ({', '.join(changed)}): "
             "resume with the same, only the budget may change"
         )
-    parts.load_state_dict(content["parts"])
+    parts.load_state_dict(states)
     progress.stopped = ""
     return progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -42,9 +42,20 @@ class RunLog:
         folder: The run's folder, or `None` to keep nothing on disk.
         rows: Rows to begin with, when a run is resumed.
         progress: Whether to show a bar.
+        columns: Columns of `log.csv`.
+        shown: Those of them that the bar shows.
     """
 
-    def __init__(self, folder: Path | None, rows: list[dict[str, Any]], *, progress: bool) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        rows: list[dict[str, Any]],
+        *,
+        progress: bool,
+        columns: Mapping[str, str] = COLUMNS,
+        shown: Sequence[str] = ("return", "evaluation", "real_steps"),
+    ) -> None:
+        self._columns, self._shown = columns, shown
         self._last: dict[str, Any] = {}
         self._path = None if folder is None else folder / "log.csv"
         self._board = _summary_writer(folder)
@@ -56,8 +67,8 @@ class RunLog:
         )
         self._bar.set_description("meta-training")
         if self._path is not None:
-            lines = [",".join(COLUMNS)]
-            lines += [",".join(str(row.get(name, "")) for name in COLUMNS) for row in rows]
+            lines = [",".join(columns)]
+            lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
             write_text(self._path, "\n".join(lines) + "\n")
 
     def say(self, what: str) -> None:
@@ -69,7 +80,7 @@ class RunLog:
 
         Args:
             progress: Where the run stands.
-            values: Values for others of `COLUMNS`; those that are `None` are left out.
+            values: Values for others of the columns; those that are `None` are left out.
             used: Share of the budget that is used up.
         """
         known = {
@@ -78,22 +89,19 @@ class RunLog:
             "seconds": round(progress.seconds, 3),
             **{k: round(v, 6) for k, v in values.items() if v is not None},
         }
-        row = {name: known[name] for name in COLUMNS if name in known}
+        row = {name: known[name] for name in self._columns if name in known}
         progress.rows.append(row)
         if self._path is not None:
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, list(COLUMNS)).writerow(row)
+                csv.DictWriter(file, list(self._columns)).writerow(row)
         if self._board is not None:
             for name, value in row.items():
                 if name != "step":
                     self._board.add_scalar(f"train/{name}", value, row["step"])
         self._last |= row
-        self._bar.set_postfix_str(
-            f"return {self._last.get('return', math.nan):.0f}, evaluation "
-            f"{self._last.get('evaluation', math.nan):.0f} (best {progress.best:.0f}), "
-            f"{progress.real_steps / 1e6:.2f}M real steps",
-            refresh=False,
-        )
+        texts = [f"{name} {_short(self._last.get(name, math.nan))}" for name in self._shown]
+        texts.append(f"best {_short(progress.best)}")
+        self._bar.set_postfix_str(", ".join(texts).replace("_", " "), refresh=False)
         self._bar.update(min(used, 1.0) - self._bar.n)
 
     def __enter__(self) -> RunLog:
@@ -110,6 +118,10 @@ class RunLog:
         self._bar.close()
         if self._board is not None:
             self._board.close()
+
+
+def _short(value: float) -> str:
+    return f"{value / 1e6:.2f}M" if abs(value) >= 1e6 and math.isfinite(value) else f"{value:.4g}"
 
 
 def _summary_writer(folder: Path | None) -> SummaryWriter | None:

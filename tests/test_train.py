@@ -99,7 +99,7 @@ def test_ctrl_c_keeps_the_last_artifact(tiny_config, tmp_path, monkeypatch):
 def test_divergence_keeps_the_last_artifact(tiny_config, tmp_path, monkeypatch):
     import sys
 
-    module = sys.modules["gtn_rl.train"]
+    module = sys.modules["gtn_rl.real_return"]
     collect, calls = module.collect, []
 
     def poisoned(*args):

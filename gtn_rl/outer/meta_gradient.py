@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Learners
-from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import TrainingDivergedError
 
-Surrogate = Callable[[Sequence[Learners]], Tensor]
-"""A scalar to maximise, for trained learners."""
+if TYPE_CHECKING:
+    from gtn_rl.loop import Objective, Problem
 
 
 class Update(NamedTuple):
@@ -24,9 +23,9 @@ class Update(NamedTuple):
 
 
 def meta_gradient(
-    trained: Sequence[Learners], surrogate: Surrogate, parameters: Sequence[Tensor]
+    trained: Sequence[Learners], surrogate: Objective, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """The surrogate and its gradients w.r.t. the environment's parameters.
+    """The surrogate and its gradients w.r.t. the teacher's parameters.
 
     The surrogate is differentiated at a detached copy of the trained learners; that gradient is the
     vector of one vector-Jacobian product through their whole training (Such et al. 2020, section 3;
@@ -35,7 +34,7 @@ def meta_gradient(
     Args:
         trained: Learners whose parameters are a function of `parameters`.
         surrogate: Scalar to maximise.
-        parameters: The environment's parameters.
+        parameters: The teacher's parameters.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
     detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
@@ -51,27 +50,39 @@ class MetaGradient:
     """Ascends the meta-gradient with Adam.
 
     Args:
-        env: The environment to update in place.
+        teacher: The module to update in place.
         max_norm: Longer gradients are shortened to this norm.
     """
 
-    def __init__(self, env: SyntheticEnv, max_norm: float) -> None:
-        self._parameters = list(env.parameters())
+    def __init__(self, teacher: nn.Module, max_norm: float) -> None:
+        self._teacher = teacher
+        self._parameters = list(teacher.parameters())
         self._max_norm = max_norm
-        self.optimizer = torch.optim.Adam(self._parameters, betas=(0.9, 0.99))
+        self._optimizer = torch.optim.Adam(self._parameters, betas=(0.9, 0.99))
+
+    def step(self, problem: Problem, step: int) -> dict[str, Any]:
+        """Train learners, score them, and move the teacher along the gradient of their score."""
+        rate = problem.learning_rate(step)
+        learners = problem.train(self._teacher, step, create_graph=True)
+        objective, row = problem.objective(learners, step)
+        for epoch in range(problem.epochs(step)):
+            if epoch:
+                learners = problem.train(self._teacher, step, create_graph=True)
+            update = self.update(learners, objective, rate)
+        return row | update._asdict()
 
     def update(
-        self, trained: Sequence[Learners], surrogate: Surrogate, learning_rate: float
+        self, trained: Sequence[Learners], surrogate: Objective, learning_rate: float
     ) -> Update:
-        """Change the environment so that learners it trains do better.
+        """Change the teacher so that learners it trains do better.
 
         Args:
-            trained: Learners whose parameters are a function of the environment's.
+            trained: Learners whose parameters are a function of the teacher's.
             surrogate: Scalar to maximise.
             learning_rate: Adam's step size.
 
         Raises:
-            TrainingDivergedError: The gradient is not finite; the environment is left as it was.
+            TrainingDivergedError: The gradient is not finite; the teacher is left as it was.
         """
         value, gradients = meta_gradient(trained, surrogate, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
@@ -82,6 +93,14 @@ class MetaGradient:
                 "the meta-gradient is not finite: lower outer_learning_rate or the upper "
                 "learning_rate, or take fewer inner_steps"
             )
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        self.optimizer.step()
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        self._optimizer.step()
         return Update(float(value), norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam's state."""
+        return dict(self._optimizer.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set Adam to a saved state."""
+        self._optimizer.load_state_dict(state)

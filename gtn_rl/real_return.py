@@ -1,0 +1,199 @@
+"""The problem of reinforcement learning: the return of fresh learners in the real environment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gtn_rl.agents.learners import Learners
+from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.inner import act, algorithms, inner_loop
+from gtn_rl.objective import agreement, collect, surrogate
+from gtn_rl.perfect import VISITED, perfect_learner, warm_up
+from gtn_rl.seeding import derive, generator
+from gtn_rl.start import search, untrained
+
+if TYPE_CHECKING:
+    from gtn_rl.checkpoint import Progress
+    from gtn_rl.loop import Objective
+
+# Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
+# that a resumed run is the run that was never killed.
+_START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP = range(7)
+
+
+class RealReturn:
+    """Learners trained in a synthetic environment, scored by their return in its target.
+
+    In the first `imitation` outer steps they are scored by their agreement with the perfect learner
+    of the start instead, which needs no real step.
+
+    Args:
+        task: The target.
+        config: Settings, with learners for the target's action space.
+
+    Raises:
+        UsageError: The target's vector environment cannot be used.
+    """
+
+    def __init__(self, task: Target, config: TrainConfig) -> None:
+        self.task, self.config = task, config
+        self.evaluate_every, self.patience = config.evaluate_every, config.patience
+        self.goal = task.reward_threshold if config.target_return is None else config.target_return
+        self.actions = make_actions(task.action_space, config.outer_noise)
+        self._expert = untrained(task, config).requires_grad_(False)
+        self._visited = torch.zeros(0, self._expert.noise_size)
+        self._critic = self._fresh_critic(self._expert)
+        count = config.num_learners
+        self._real = RealEnvs(task, self.actions, count, config.copies)
+        self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
+
+    def __enter__(self) -> RealReturn:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free the real environments."""
+        self._real.close()
+        self._exam.close()
+
+    def start(self, say: Callable[[str], None]) -> SyntheticEnv:
+        """The environment to start from: the best of many untrained ones, warmed up.
+
+        Args:
+            say: Told what goes on.
+        """
+        config = self.config
+        say("searching a start")
+        env, steps = search(self.task, self.actions, config, _START)
+        self._real.steps += steps
+        self._critic = self._fresh_critic(env)
+        if config.warmup:
+            self._visited, steps = warm_up(
+                env, self.task, self.actions, self._critic, config, _WARM_UP, self.goal,
+                lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
+            )  # fmt: skip
+            self._real.steps += steps
+        self._expert = copy.deepcopy(env).requires_grad_(False)
+        return env
+
+    @property
+    def real_steps(self) -> int:
+        """Steps of the real environment so far, search, warm-up and evaluations included."""
+        return self._real.steps + self._exam.steps
+
+    def limits(self, progress: Progress) -> dict[str, float]:
+        """Shares of the budgets that are spent."""
+        return {
+            "real steps": progress.real_steps / self.config.max_real_steps,
+            "minutes": progress.seconds / 60 / self.config.max_minutes,
+        }
+
+    def reset(self, step: int) -> None:
+        """Start new episodes in all real environments."""
+        self._real.reset(derive(self.config.seed, _RESET, step))
+
+    def learning_rate(self, step: int) -> float:
+        """Linear decay to 0, of the agreement's step size and then of the return's.
+
+        In steps and not in seconds, which would make a run depend on the machine's load.
+        """
+        config = self.config
+        if step < config.imitation:
+            return config.imitation_learning_rate * (1 - step / config.imitation)
+        return config.outer_learning_rate * max(1 - self.real_steps / config.max_real_steps, 0.0)
+
+    def epochs(self, step: int) -> int:
+        """Updates by one batch of real experience."""
+        return 1 if step < self.config.imitation else self.config.outer_epochs
+
+    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> list[Learners]:
+        """Fresh learners, trained in the synthetic environment."""
+        assert isinstance(teacher, SyntheticEnv)
+        stream = generator(self.config.seed, _LEARNERS, step)
+        return inner_loop(teacher, self.config, stream, create_graph=create_graph)
+
+    def objective(
+        self, learners: Sequence[Learners], step: int
+    ) -> tuple[Objective, dict[str, float | None]]:
+        """The surrogate of their return, from acting in the target, or of their agreement."""
+        config = self.config
+        source = generator(config.seed, _ACTIONS, step)
+        if step < config.imitation:
+            index = torch.randint(len(self._visited), (config.num_learners, 256), generator=source)
+            agree = partial(
+                agreement, expert=partial(perfect_learner, self._expert),
+                observation=self._visited[index], actions=self.actions,
+            )  # fmt: skip
+            return (lambda trained: agree(partial(act, trained))), {"return": None}
+        experience = collect(
+            partial(act, learners), self._real, self.actions, self._critic, config, source,
+            config.rollout_steps,
+        )  # fmt: skip
+        error = self._critic.fit(*experience.values(), generator(config.seed, _CRITIC, step))
+        gain = partial(surrogate, experience=experience, actions=self.actions, clip=config.clip)
+        row = {"return": self._real.finished(), "critic_error": error}
+        return (lambda trained: gain(partial(act, trained))), row
+
+    def evaluate(self, teacher: nn.Module, step: int) -> dict[str, float]:
+        """Greedy real returns of fresh learners: mean, worst, mean of each kind.
+
+        Raises:
+            TrainingDivergedError: The returns are not finite.
+        """
+        assert isinstance(teacher, SyntheticEnv)
+        stream = generator(self.config.seed, _EVALUATION, step)
+        learners = inner_loop(teacher, self.config, stream, create_graph=False)
+        met: list[Tensor] = []
+
+        def policy(observation: Tensor) -> Tensor:
+            met.append(observation.flatten(0, 1))
+            return act(learners, observation)
+
+        seed = derive(self.config.seed, _EVALUATION, step)
+        returns = self._exam.evaluate(policy, seed).mean(1)
+        if not returns.isfinite().all():
+            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
+        row = {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
+        names = algorithms(learners)
+        for name in dict.fromkeys(names):
+            mask = torch.tensor([own == name for own in names])
+            row[f"evaluation_{name}"] = float(returns[mask].mean())
+        if step < self.config.imitation:
+            # Where learners go is where they must know what to do (Ross et al. 2011).
+            flat = torch.cat(met)
+            chosen = torch.randint(len(flat), (VISITED,), generator=stream)
+            self._visited = torch.cat([self._visited[:VISITED], flat[chosen]])
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Critic, expert, the states where learners are to agree with it, and the cost so far."""
+        return {
+            "critic": self._critic.state_dict(),
+            "critic_optimizer": self._critic.optimizer.state_dict(),
+            "expert": self._expert.state_dict(),
+            "visited": self._visited,
+            "real_steps": self.real_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set it to a saved state."""
+        self._critic.load_state_dict(state["critic"])
+        self._critic.optimizer.load_state_dict(state["critic_optimizer"])
+        self._expert.load_state_dict(state["expert"])
+        self._visited = state["visited"]
+        self._real.steps, self._exam.steps = state["real_steps"], 0
+
+    def _fresh_critic(self, env: SyntheticEnv) -> Critic:
+        source = generator(self.config.seed, _START, _CRITIC)
+        return Critic(env.mean, env.std, self.config.critic_learning_rate, source)
