@@ -115,7 +115,8 @@ def draw(
 ) -> list[Learners]:
     """Fresh learners, each with its own initial weights, learning rate and entropy weight.
 
-    Groups that differ only in width, activation or loss share a stack.
+    Groups that differ only in width, activation or loss share a stack. All members of a population
+    get the same learners, so that their results differ by what the members teach alone.
 
     Args:
         groups: What to draw, for each member.
@@ -141,20 +142,22 @@ def draw(
             algorithm = actors[group.algorithm]
             key: object = (depth, algorithm.optimizer, algorithm.reuse, algorithm.epochs)
         elif not discrete and group.algorithm in ACTOR_CRITICS:
-            key = (depth, "actor-critic")
+            # A reward network belongs to a member, and takes the rows of one part member by member.
+            key = (depth, "actor-critic", group if members > 1 else None)
         else:
             key = group
         stacks.setdefault(key, []).append(group)
 
-    def rates(count: int, bounds: tuple[float, float]) -> Tensor:
-        return log_uniform(bounds, count, 1, generator=generator, dtype=dtype)
+    def rates(stack: list[Group], bounds: tuple[float, float]) -> Tensor:
+        sizes = [group.count for group in stack]
+        drawn = log_uniform(bounds, sum(sizes), 1, generator=generator, dtype=dtype)
+        return torch.cat([part.repeat(members, 1) for part in torch.split(drawn, sizes)])
 
     drawn: list[Learners] = []
     for stack in stacks.values():
         counts = [group.count * members for group in stack]
         hidden = tuple(map(max, *(group.hidden for group in stack), stack[0].hidden))
         activation = tuple((g.activation, n) for g, n in zip(stack, counts, strict=True))
-        total = sum(counts)
 
         def shape(
             inputs: int, outputs: int, hidden: tuple[int, ...] = hidden,
@@ -175,12 +178,12 @@ def draw(
             rows = []
             for group, part in zip(stack, parts, strict=True):
                 own = narrow(group, network)
-                fresh = part.algorithm.initial(own, part.count, generator, dtype)
-                rows.append(widen(fresh, own, network))
+                fresh = part.algorithm.initial(own, group.count, generator, dtype)
+                rows.append(widen(fresh, own, network).repeat(members, 1))
             drawn.append(
                 Actors(
                     network, parts, torch.cat(rows),
-                    rates(total, learning_rate), rates(total, entropy),
+                    rates(stack, learning_rate), rates(stack, entropy),
                 )
             )  # fmt: skip
         elif isinstance(action_space, spaces.Box):
@@ -188,13 +191,14 @@ def draw(
             rows = [
                 torch.cat(
                     [
-                        widen(uniform(own, count, generator=generator, dtype=dtype), own, network)
+                        widen(fresh, own, network)
                         for network in (actor, critic)
                         for own in [narrow(group, network)]
+                        for fresh in [uniform(own, group.count, generator=generator, dtype=dtype)]
                     ],
                     1,
-                )
-                for group, count in zip(stack, counts, strict=True)
+                ).repeat(members, 1)
+                for group in stack
             ]
             critics = tuple(
                 CriticPart(group.algorithm, ACTOR_CRITICS[group.algorithm], count)
@@ -202,14 +206,16 @@ def draw(
             )
             drawn.append(
                 ActorCritics(
-                    actor, critic, critics, torch.cat(rows), rates(total, learning_rate),
+                    actor, critic, critics, torch.cat(rows), rates(stack, learning_rate),
                     scale(action_space, dtype),
                 )
             )  # fmt: skip
         else:
             network = shape(observation_size, size)
-            rows = [uniform(network, total, generator=generator, dtype=dtype) for _ in range(2)]
-            drawn.append(SoftQ(network, torch.cat(rows, 1), rates(total, learning_rate)))
+            count = stack[0].count
+            rows = [uniform(network, count, generator=generator, dtype=dtype) for _ in range(2)]
+            both = torch.cat(rows, 1).repeat(members, 1)
+            drawn.append(SoftQ(network, both, rates(stack, learning_rate)))
     return drawn
 
 

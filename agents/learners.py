@@ -175,25 +175,35 @@ def slices(parts: Sequence[C]) -> Iterator[tuple[C, int, int]]:
         start += part.count
 
 
-def train(learners: L, batches: Sequence[Batch], *, create_graph: bool = False) -> L:
-    """The learners after T optimizer steps, one per batch; differentiable w.r.t. the batches.
+def distinct(learners: Learners, steps: int) -> int:
+    """How many batches a training of so many steps goes through, some of them several times."""
+    rollouts, rest = divmod(steps, learners.reuse)
+    passes = learners.reuse // learners.epochs
+    return rollouts * passes + min(rest, passes)
+
+
+def train(
+    learners: L, batches: Sequence[Batch], steps: int | None = None, *, create_graph: bool = False
+) -> L:
+    """The learners after T optimizer steps; differentiable w.r.t. the batches.
 
     In a one-step environment observations and rewards of all actions do not depend on the learner,
     so all batches come from one pass of the teacher and the loop holds nothing but the learners.
 
     Args:
         learners: Untrained learners.
-        batches: T batches.
+        batches: As many as `distinct` says.
+        steps: T; as many as there are batches if not given.
         create_graph: Whether the result is to be differentiated w.r.t. the batches.
     """
     parameters = learners.parameters.detach().requires_grad_()
     state = learners.optimizer.initial(parameters)
     reuse, passes = learners.reuse, learners.reuse // learners.epochs
     behaviour = parameters
-    for step in range(len(batches)):
+    for step in range(len(batches) if steps is None else steps):
         if step % reuse == 0:
             behaviour = parameters
-        batch = batches[step - step % reuse + step % passes]
+        batch = batches[step // reuse * passes + step % passes]
         with torch.enable_grad():
             gradient = learners.gradient(parameters, behaviour, batch, create_graph)
         parameters, state = learners.optimizer.step(

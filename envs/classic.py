@@ -2,7 +2,8 @@
 
 Gymnasium steps them one by one in Python (Acrobot: 0.1 ms each). The physics here is a batched copy
 of Gymnasium's in float64, held to it step by step in `tests/test_classic.py`; final agents are
-scored in Gymnasium's own. CartPole is left out: Gymnasium has a vector implementation of that.
+scored in Gymnasium's own. Of CartPole Gymnasium has a vector implementation; this one can start
+chosen environments in the same state, which makes the members of a population comparable.
 """
 
 from __future__ import annotations
@@ -32,6 +33,32 @@ class Physics(Protocol):
     def observe(self, state: Array) -> Array:
         """Observations `[N, O]`."""
         ...
+
+
+class CartPole:
+    """`CartPole-v1`."""
+
+    def initial(self, rng: np.random.Generator, count: int) -> Array:
+        """Initial states `[count, S]`."""
+        return rng.uniform(-0.05, 0.05, (count, 4))
+
+    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Next states, rewards `[N]`, whether terminated `[N]`."""
+        # Masses 1 and 0.1, half length 0.5, g = 9.8, 0.02 s a step.
+        _, speed, angle, rate = state.T
+        sine, cosine = np.sin(angle), np.cos(angle)
+        thrust = (np.where(action == 1, 10.0, -10.0) + 0.05 * rate**2 * sine) / 1.1
+        turn = (9.8 * sine - cosine * thrust) / (0.5 * (4.0 / 3.0 - 0.1 * cosine**2 / 1.1))
+        push = thrust - 0.05 * turn * cosine / 1.1
+        change = np.stack([speed, push, rate, turn], 1)
+        state = state + 0.02 * change
+        limit = 12 * 2 * np.pi / 360
+        terminated = (np.abs(state[:, 0]) > 2.4) | (np.abs(state[:, 2]) > limit)
+        return state, np.ones(len(state)), terminated
+
+    def observe(self, state: Array) -> Array:
+        """Observations `[N, O]`."""
+        return state
 
 
 class MountainCar:
@@ -133,6 +160,7 @@ class Acrobot:
 
 PHYSICS: dict[str, Physics] = {
     "Acrobot-v1": Acrobot(),
+    "CartPole-v1": CartPole(),
     "MountainCar-v0": MountainCar(),
     "MountainCarContinuous-v0": MountainCar(continuous=True),
     "Pendulum-v1": Pendulum(),
@@ -168,9 +196,19 @@ class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Start new episodes everywhere."""
-        super().reset(seed=seed)  # type: ignore[arg-type]
-        self._state = self._physics.initial(self.np_random, self.num_envs)
+        """Start new episodes everywhere.
+
+        Args:
+            seed: One for all, or one for each: environments with the same seed start alike.
+            options: Not used.
+        """
+        if isinstance(seed, list):
+            super().reset(seed=seed[0])
+            starts = {s: self._physics.initial(np.random.default_rng(s), 1) for s in set(seed)}
+            self._state = np.concatenate([starts[s] for s in seed])
+        else:
+            super().reset(seed=seed)
+            self._state = self._physics.initial(self.np_random, self.num_envs)
         self._age[:] = 0
         self._over[:] = False
         return self._observe(), {}

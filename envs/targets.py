@@ -204,12 +204,14 @@ class RealEnvs:
         return Rollout(*(torch.stack(column, 1) for column in zip(*columns, strict=True)))
 
     @torch.no_grad()
-    def evaluate(self, act: Act, seed: int, noise: torch.Generator | None = None) -> Tensor:
+    def evaluate(
+        self, act: Act, seed: int | list[int], noise: torch.Generator | None = None
+    ) -> Tensor:
         """Undiscounted returns `[K, N]` of one episode in every environment.
 
         Args:
             act: With what the learners act, greedily.
-            seed: Of the initial states.
+            seed: Of the initial states; or N seeds, and all learners start alike.
             noise: Source of actions that are sampled instead.
         """
 
@@ -221,16 +223,19 @@ class RealEnvs:
             return self._actions.to_numpy(action.flatten(0, 1))
 
         self._over[:] = True
-        returns, steps = play(self._envs, choose, seed)
+        seeds = seed if isinstance(seed, int) else seed * self.shape[0]
+        returns, steps = play(self._envs, choose, seeds)
         self.steps += steps
         return torch.as_tensor(returns).view(self.shape)
 
 
 def play(
-    envs: VectorEnv[Any, Any, Any], act: Callable[[NDArray[Any]], NDArray[Any]], seed: int
+    envs: VectorEnv[Any, Any, Any],
+    act: Callable[[NDArray[Any]], NDArray[Any]],
+    seed: int | list[int],
 ) -> tuple[NDArray[np.float64], int]:
     """Undiscounted returns `[M]` of one episode in each of M environments, and their steps."""
-    observation, _ = envs.reset(seed=seed)
+    observation, _ = envs.reset(seed=seed)  # type: ignore[arg-type]
     returns = np.zeros(envs.num_envs)
     alive = np.ones(envs.num_envs, dtype=np.bool_)
     steps = 0

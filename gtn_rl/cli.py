@@ -162,10 +162,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
-    """The command, with the settings of a known target as the defaults of its training."""
+    """The command, with the settings of a known target and of its estimator as the defaults."""
     command = _parse(arguments, None)
-    if isinstance(command, Train) and command.target in SETTINGS:
-        known = replace(command, config=settings_for(command.target))
+    if isinstance(command, Train) and (
+        command.target in SETTINGS or command.config.estimator == "evolution"
+    ):
+        known = replace(command, config=settings_for(command.target, command.config.estimator))
         command = _parse(arguments, known)
     return command
 

@@ -7,10 +7,21 @@ from dataclasses import dataclass, replace
 from gymnasium import spaces
 
 from gtn_rl.agents.draw import check_group, parse_group
-from gtn_rl.errors import UsageError
+from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.outer.strategies import STRATEGIES
 
 DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
 CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
+EVOLVED_DISCRETE = (
+    "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
+)  # fmt: skip
+EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
+
+STOCK = "sb3:"
+"""What the name of a stock learner begins with."""
+
+ESTIMATORS = ("meta-gradient", "evolution")
+EXECUTORS = ("batch", "processes", "ray")
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,14 @@ class TrainConfig:
 
     seed: int = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
+
+    estimator: str = "meta-gradient"
+    """How an update is found: meta-gradient (through the learners' training), or evolution (of
+    whole environments by their learners' return; for learners that cannot be differentiated, and
+    for clusters). Either may go on from the other's result with --init."""
+
+    init: str = ""
+    """A shipped environment or the folder of a run to start from, instead of a search."""
 
     max_real_steps: int = 1_200_000
     """Stop after this many steps of the real environment, evaluations included."""
@@ -39,7 +58,11 @@ class TrainConfig:
     learners: tuple[str, ...] = ()
     """Learners trained side by side, as count x algorithm @ activation : hidden units, such as
     8xpg@tanh:64-64 8xdqn@relu:64-64. Mixing algorithms and shapes is what makes the environment
-    teach agents it never saw. A mix for the kind of action space if not given."""
+    teach agents it never saw. A mix for the kind of action space if not given. With evolution also
+    stock Stable-Baselines3 and sb3-contrib agents, such as sb3:ppo sb3:dqn."""
+
+    stock_steps: int = 2_048
+    """Synthetic environment steps of each stock learner."""
 
     starts: int = 128
     """Untrained environments that are tried before training; the one whose perfect learner does
@@ -56,8 +79,8 @@ class TrainConfig:
     """Adam's first step size in that."""
 
     imitation: int = 25
-    """Outer steps, the first ones, that raise the learners' agreement with the perfect learner of
-    the warm-up instead of their real return."""
+    """Outer steps of the meta-gradient, the first ones, that raise the learners' agreement with the
+    perfect learner of the warm-up instead of their real return."""
 
     imitation_learning_rate: float = 4e-3
     """Adam's first step size in these; it falls linearly to 0 at the last of them."""
@@ -97,6 +120,30 @@ class TrainConfig:
     """Adam's first step size for the synthetic environment's parameters; it falls linearly to 0 at
     `max_real_steps`."""
 
+    strategy: str = "snes"
+    """Evolution strategy: snes, openai-es, or cma-es (its cost grows with the cube of the number of
+    parameters: a thousand at most)."""
+
+    population: int = 64
+    """Environments in each generation of evolution."""
+
+    deviation: float = 0.1
+    """Standard deviation of the first population's parameters."""
+
+    executor: str = "batch"
+    """Where the members of a population train their learners: batch (all together in this process),
+    processes (of this machine), or ray (a cluster, extra ray). The result is the same."""
+
+    workers: int = 2
+    """Tasks that run at once, for processes and ray."""
+
+    ray_address: str = ""
+    """Address of a Ray cluster, e.g. auto; a Ray of this machine is started if not given."""
+
+    task_timeout: float = 600.0
+    """Seconds after which a generation's unfinished tasks count as hung; they are tried once more,
+    then left out of the update with a warning."""
+
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
 
@@ -132,7 +179,8 @@ class TrainConfig:
             "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise", "warmup_learning_rate", "imitation_learning_rate",
+            "outer_noise", "warmup_learning_rate", "imitation_learning_rate", "stock_steps",
+            "deviation", "workers", "task_timeout",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -150,7 +198,22 @@ class TrainConfig:
             raise UsageError("imitation needs an expert: set warmup above 0, or imitation to 0")
         if self.start_rounds < 2:
             raise UsageError(f"start_rounds must be at least 2, got {self.start_rounds}")
-        for text in self.learners:
+        for name, known in (
+            ("estimator", ESTIMATORS), ("strategy", STRATEGIES), ("executor", EXECUTORS)
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value not in known:
+                raise UsageError(
+                    f"unknown {name} {value!r}: use {' or '.join(known)}."
+                    f"{did_you_mean(value, known)}"
+                )
+        if self.population < 4 or self.population % 2:
+            raise UsageError(f"population must be even and at least 4, got {self.population}")
+        if self.stock and self.estimator != "evolution":
+            raise UsageError("stock learners cannot be differentiated: use --estimator evolution")
+        if self.stock and len(self.stock) < len(self.learners):
+            raise UsageError("learners must be all stock (sb3:ppo) or all of this library's own")
+        for text in () if self.stock else self.learners:
             parse_group(text)
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
@@ -159,15 +222,28 @@ class TrainConfig:
         Raises:
             UsageError: Learners are given that do not handle it.
         """
-        for text in self.learners:
+        discrete = isinstance(space, spaces.Discrete)
+        if self.stock:
+            # Stable-Baselines3 takes a second to import.
+            from gtn_rl.agents.sb3 import algorithm, check_action_space
+
+            for name in self.stock:
+                algorithm(name)
+                check_action_space(name, space)
+        for text in () if self.stock else self.learners:
             check_group(parse_group(text), space)
         if self.learners:
             return self
-        return replace(
-            self, learners=DISCRETE if isinstance(space, spaces.Discrete) else CONTINUOUS
-        )
+        if self.estimator == "evolution":
+            return replace(self, learners=EVOLVED_DISCRETE if discrete else EVOLVED_CONTINUOUS)
+        return replace(self, learners=DISCRETE if discrete else CONTINUOUS)
+
+    @property
+    def stock(self) -> tuple[str, ...]:
+        """Algorithms of the stock learners, if there are any."""
+        return tuple(text.removeprefix(STOCK) for text in self.learners if text.startswith(STOCK))
 
     @property
     def num_learners(self) -> int:
         """All learners of one environment."""
-        return sum(parse_group(text).count for text in self.learners)
+        return len(self.stock) or sum(parse_group(text).count for text in self.learners)

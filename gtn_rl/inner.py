@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gtn_rl.agents.batch import Batch
 from gtn_rl.agents.draw import draw, parse_group, scale
-from gtn_rl.agents.learners import Learners, train
+from gtn_rl.agents.learners import Learners, distinct, train
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv, action_size
 
@@ -24,7 +25,8 @@ def inner_loop(
     training of a changed environment.
 
     Args:
-        env: Synthetic environment; each of its P members teaches learners of its own.
+        env: Synthetic environment; each of its P members teaches the same learners, with the same
+            noise, so that what they reach differs by what they were taught alone.
         config: Number, kinds and hyperparameters of the learners of one member.
         generator: Source of all randomness.
         create_graph: Whether the trained parameters are to be differentiated w.r.t. the
@@ -45,7 +47,12 @@ def inner_loop(
     )
     with torch.set_grad_enabled(create_graph):
         return [
-            train(learners, _batches(env, learners, config, generator), create_graph=create_graph)
+            train(
+                learners,
+                _batches(env, learners, config, generator),
+                config.inner_steps,
+                create_graph=create_graph,
+            )
             for learners in drawn
         ]
 
@@ -53,15 +60,12 @@ def inner_loop(
 def _batches(
     env: SyntheticEnv, learners: Learners, config: TrainConfig, generator: torch.Generator
 ) -> list[Batch]:
-    """T batches of observations and lessons for all rows of a stack, in one pass of `env`."""
+    """The batches of a training, for all rows of a stack, in one pass of `env`."""
     space, dtype = env.action_space, env.initial_parameters.dtype
     counts = [count // env.members for _, count in learners.names]
-    shape = (sum(counts), config.inner_steps, config.batch_size)
-    noise = torch.randn(
-        env.members, shape[0] * shape[1] * shape[2], env.noise_size,
-        generator=generator, dtype=dtype,
-    )  # fmt: skip
-    observations = env.initial(noise)
+    shape = (sum(counts), distinct(learners, config.inner_steps), config.batch_size)
+    noise = torch.randn(math.prod(shape), env.noise_size, generator=generator, dtype=dtype)
+    observations = env.initial(noise.expand(env.members, -1, -1))
     data = torch.cat([observations, env.lesson(observations)], -1)
     if data.requires_grad and config.even_out and env.members == 1:
         weight = torch.cat([env.std, env.std.new_ones(data.shape[-1] - env.noise_size)])
@@ -70,15 +74,13 @@ def _batches(
         )
 
     def rows(data: Tensor) -> Tensor:
-        data = data.view(env.members, *shape, -1)
+        data = data.reshape(env.members, *shape, -1)
         if env.members == 1:
             return data[0]
         return torch.cat([part.flatten(0, 1) for part in torch.split(data, counts, 1)])
 
-    exploration = torch.randn(
-        env.members * shape[0], *shape[1:], action_size(space) + 1,
-        generator=generator, dtype=dtype,
-    )  # fmt: skip
+    explore = torch.randn(*shape, action_size(space) + 1, generator=generator, dtype=dtype)
+    exploration = rows(explore.expand(env.members, *explore.shape))
     columns = (*rows(data).tensor_split([env.noise_size], -1), exploration)
     unit = scale(space, dtype) if isinstance(space, spaces.Box) else None
     return [

@@ -36,6 +36,10 @@ class Problem(Protocol):
         """Steps of the real environment, or real examples, used so far; everything included."""
         ...
 
+    def charge(self, real_steps: int) -> None:
+        """Count real steps that were taken for it elsewhere."""
+        ...
+
     def limits(self, progress: Progress) -> Mapping[str, float]:
         """The share of each budget that is spent; the run stops at 1."""
         ...

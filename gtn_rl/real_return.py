@@ -11,17 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Learners
+from gtn_rl.artifact import from_pretrained
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.inner import act, algorithms, inner_loop
+from gtn_rl.errors import TrainingDivergedError, UsageError
+from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.perfect import VISITED, perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import search, untrained
+from gtn_rl.stock import member_returns, stock_returns
 
 if TYPE_CHECKING:
     from gtn_rl.checkpoint import Progress
@@ -57,6 +59,7 @@ class RealReturn:
         count = config.num_learners
         self._real = RealEnvs(task, self.actions, count, config.copies)
         self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
+        self._arena: RealEnvs | None = None
 
     def __enter__(self) -> RealReturn:
         """Return itself."""
@@ -64,26 +67,34 @@ class RealReturn:
 
     def __exit__(self, *_: object) -> None:
         """Free the real environments."""
-        self._real.close()
-        self._exam.close()
+        for envs in (self._real, self._exam, self._arena):
+            if envs is not None:
+                envs.close()
 
     def start(self, say: Callable[[str], None]) -> SyntheticEnv:
-        """The environment to start from: the best of many untrained ones, warmed up.
+        """The environment to start from: a given one, or the best of many; warmed up.
 
         Args:
             say: Told what goes on.
+
+        Raises:
+            ArtifactError: `init` is no environment for the target.
+            UsageError: Its networks are not those that the settings want.
         """
         config = self.config
-        say("searching a start")
-        env, steps = search(self.task, self.actions, config, _START)
-        self._real.steps += steps
+        if config.init:
+            env = self._given(config.init)
+        else:
+            say("searching a start")
+            env, steps = search(self.task, self.actions, config, _START)
+            self.charge(steps)
         self._critic = self._fresh_critic(env)
         if config.warmup:
             self._visited, steps = warm_up(
                 env, self.task, self.actions, self._critic, config, _WARM_UP, self.goal,
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
-            self._real.steps += steps
+            self.charge(steps)
         self._expert = copy.deepcopy(env).requires_grad_(False)
         return env
 
@@ -91,6 +102,20 @@ class RealReturn:
     def real_steps(self) -> int:
         """Steps of the real environment so far, search, warm-up and evaluations included."""
         return self._real.steps + self._exam.steps
+
+    def charge(self, real_steps: int) -> None:
+        """Count real steps that were taken elsewhere."""
+        self._real.steps += real_steps
+
+    @property
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation `[O]` of the target's observations, as `fitness` takes them."""
+        return self._expert.mean, self._expert.std
+
+    @scales.setter
+    def scales(self, value: tuple[Tensor, Tensor]) -> None:
+        self._expert.mean.copy_(value[0])
+        self._expert.std.copy_(value[1])
 
     def limits(self, progress: Progress) -> dict[str, float]:
         """Shares of the budgets that are spent."""
@@ -145,6 +170,38 @@ class RealReturn:
         row = {"return": self._real.finished(), "critic_error": error}
         return (lambda trained: gain(partial(act, trained))), row
 
+    def fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
+        """Mean greedy real return `[P]` of the learners of each member, and the real steps taken.
+
+        All members teach the same learners, and these start from the same real states.
+
+        Args:
+            population: Parameters of P synthetic environments, `[P, D]`.
+            step: Outer step.
+        """
+        config, count = self.config, len(population)
+        mean, std = (scale.numpy() for scale in self.scales)
+        env = untrained(self.task, config, mean=mean, std=std, members=count)
+        env.requires_grad_(False)
+        sizes = [parameter.shape[1] for parameter in env.parameters()]
+        for own, rows in zip(
+            env.parameters(), torch.split(population.float(), sizes, 1), strict=True
+        ):
+            own.copy_(rows)
+        seeds = [derive(config.seed, _RESET, step, copy) % 2**31 for copy in range(config.copies)]
+        if config.stock:
+            return member_returns(env, config.stock, self.task, config.stock_steps, seeds)
+        learners = self.train(env, step, create_graph=False)
+        shape = (count * config.num_learners, config.copies)
+        if self._arena is None or self._arena.shape != shape:
+            if self._arena is not None:
+                self._arena.close()
+            self._arena = RealEnvs(self.task, self.actions, *shape)
+        before = self._arena.steps
+        returns = self._arena.evaluate(partial(act, learners), seeds).mean(1).float()
+        fitness = torch.zeros(count).index_add(0, members(learners, count), returns)
+        return fitness / config.num_learners, self._arena.steps - before
+
     def evaluate(self, teacher: nn.Module, step: int) -> dict[str, float]:
         """Greedy real returns of fresh learners: mean, worst, mean of each kind.
 
@@ -153,6 +210,8 @@ class RealReturn:
         """
         assert isinstance(teacher, SyntheticEnv)
         stream = generator(self.config.seed, _EVALUATION, step)
+        if self.config.stock:
+            return self._examine_stock(teacher, derive(self.config.seed, _EVALUATION, step))
         learners = inner_loop(teacher, self.config, stream, create_graph=False)
         met: list[Tensor] = []
 
@@ -176,6 +235,14 @@ class RealReturn:
             self._visited = torch.cat([self._visited[:VISITED], flat[chosen]])
         return row
 
+    def _examine_stock(self, env: SyntheticEnv, seed: int) -> dict[str, float]:
+        config = self.config
+        seeds = [derive(seed, copy) % 2**31 for copy in range(max(config.exam_copies, 10))]
+        returns, steps = stock_returns(env, config.stock, self.task, config.stock_steps, seeds)
+        self.charge(steps)
+        means = returns.mean(1)
+        return {"evaluation": float(means.mean()), "evaluation_min": float(means.min())}
+
     def state_dict(self) -> dict[str, Any]:
         """Critic, expert, the states where learners are to agree with it, and the cost so far."""
         return {
@@ -193,6 +260,15 @@ class RealReturn:
         self._expert.load_state_dict(state["expert"])
         self._visited = state["visited"]
         self._real.steps, self._exam.steps = state["real_steps"], 0
+
+    def _given(self, name: str) -> SyntheticEnv:
+        env = from_pretrained(name, target=self.task.id).requires_grad_(True)
+        if (env.hidden, env.head) != (self._expert.hidden, self._expert.head):
+            raise UsageError(
+                f"{name} has hidden units {env.hidden} and head {env.head!r}: set hidden and head "
+                "to the same"
+            )
+        return env
 
     def _fresh_critic(self, env: SyntheticEnv) -> Critic:
         source = generator(self.config.seed, _START, _CRITIC)

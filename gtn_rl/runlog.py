@@ -22,7 +22,10 @@ COLUMNS = {
     "step": "outer steps done",
     "real_steps": "steps of the real environment so far, evaluations included",
     "seconds": "seconds so far",
-    "return": "mean real return of the step's learners over episodes that ended in it",
+    "return": "mean real return of the step's learners over episodes that ended in it; of evolved "
+    "populations, the members' mean greedy return",
+    "return_best": "of the best member of an evolved population",
+    "lost_members": "members of it whose tasks failed",
     "surrogate": "PPO surrogate before the step's last update",
     "gradient_norm": "norm of the meta-gradient of the step's last update, before clipping",
     "critic_error": "critic's squared error relative to the variance of its targets",

@@ -75,6 +75,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings_for(target: str) -> TrainConfig:
+EVOLUTION: dict[str, Any] = {
+    "estimator": "evolution",
+    # Both follow a gradient; evolution starts from the search alone.
+    "warmup": 0,
+    "imitation": 0,
+    # Real steps are cheap for it, being batched over the population; time is what it is given.
+    "max_real_steps": 1_000_000_000,
+    "max_minutes": 15.0,
+    "copies": 4,
+    "exam_copies": 8,
+}
+"""Settings of evolution, for every target."""
+
+
+def settings_for(target: str, estimator: str = "meta-gradient") -> TrainConfig:
     """The settings with which a target is trained if nothing else is asked for."""
-    return TrainConfig(**SETTINGS.get(target, {}))
+    known = SETTINGS.get(target, {})
+    if estimator == "evolution":
+        kept = ("target_return", "patience", "discount")
+        known = EVOLUTION | {name: value for name, value in known.items() if name in kept}
+    return TrainConfig(**known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import UsageError
+from gtn_rl.executors import make_executor
 from gtn_rl.loop import outer_loop
+from gtn_rl.outer.estimator import Estimator
+from gtn_rl.outer.evolution import Evolution, Executor, make_strategy
 from gtn_rl.outer.meta_gradient import MetaGradient
 from gtn_rl.real_return import RealReturn
 from gtn_rl.runlog import RunLog
@@ -51,11 +55,12 @@ def train(
     progress_bar: bool = True,
     command: str = "",
 ) -> TrainResult:
-    """Meta-train a synthetic environment for a target by the gradient of real return.
+    """Meta-train a synthetic environment for a target by real return.
 
     Each outer step trains fresh learners in the environment, lets them act in the target, and
     changes the environment along the gradient of their real return through their whole training
-    (Such et al. 2020, section 3, with return in the place of the validation loss).
+    (Such et al. 2020, section 3, with return in the place of the validation loss); or, with the
+    estimator `evolution`, does so for a population of environments and goes where the best are.
 
     Args:
         target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
@@ -76,10 +81,12 @@ def train(
     task = describe(target)
     config = (config or settings_for(task.id)).for_space(task.action_space)
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
-    with RealReturn(task, config) as problem:
+    with (
+        RealReturn(task, config) as problem,
+        closing(make_executor(target, config, problem)) as executor,
+    ):
         progress = Progress()
-        env = untrained(task, config)
-        parts = _parts(env, problem, config)
+        parts = _parts(untrained(task, config), problem, executor, config)
         going = folder is not None and resume and checkpoint.started(folder)
         if folder is not None and going:
             progress = checkpoint.load(folder, task.id, config, parts)
@@ -91,7 +98,7 @@ def train(
         with RunLog(folder, progress.rows, progress=progress_bar) as log:
             try:
                 if not going:
-                    parts = _parts(problem.start(log.say), problem, config)
+                    parts = _parts(problem.start(log.say), problem, executor, config)
                     progress.spend(problem)
                     if folder is not None:
                         # A run that ends before its first evaluation can still be resumed.
@@ -106,8 +113,16 @@ def train(
     )  # fmt: skip
 
 
-def _parts(env: SyntheticEnv, problem: RealReturn, config: TrainConfig) -> Parts:
-    return Parts(env, MetaGradient(env, config.max_gradient_norm), problem, config.averaging)
+def _parts(
+    env: SyntheticEnv, problem: RealReturn, executor: Executor, config: TrainConfig
+) -> Parts:
+    estimator: Estimator = MetaGradient(env, config.max_gradient_norm)
+    if config.estimator == "evolution":
+        strategy = make_strategy(
+            config.strategy, config.population, config.deviation, config.outer_learning_rate
+        )
+        estimator = Evolution(env, strategy, executor, config.seed)
+    return Parts(env, estimator, problem, config.averaging)
 
 
 def _save(

@@ -1,0 +1,101 @@
+"""The task that a worker does: find the fitness of some members of a generation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.targets import Factory, describe
+from gtn_rl.outer.evolution import Generation
+from gtn_rl.real_return import RealReturn
+
+
+class Job(NamedTuple):
+    """What workers need to know of a run, besides the generation: it is small."""
+
+    target: str | Factory
+    config: TrainConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Outcome(NamedTuple):
+    """What became of a task: fitness of its members and real steps, or why it failed."""
+
+    members: list[int]
+    fitness: list[float]
+    real_steps: int
+    failure: str = ""
+
+
+def describe_job(target: str | Factory, config: TrainConfig, problem: RealReturn) -> Job:
+    """The job of a run, as far as it has come: observation scales are found at its start."""
+    mean, std = problem.scales
+    return Job(target, config, tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[float], int]:
+    """Fitness of some members of a generation, and how many real steps that took.
+
+    Args:
+        job: The run.
+        generation: Their generation.
+        members: Their indices.
+    """
+    torch.set_num_threads(1)
+    rows = generation.population()[members]
+    values, steps = _problem(job).fitness(rows, generation.step)
+    return values.tolist(), steps
+
+
+@lru_cache(maxsize=1)
+def _problem(job: Job) -> RealReturn:
+    problem = RealReturn(describe(job.target), job.config)
+    problem.scales = torch.tensor(job.mean), torch.tensor(job.std)
+    return problem
+
+
+def complete(
+    population: int,
+    workers: int,
+    attempt: Callable[[list[list[int]]], Iterable[Outcome]],
+    retries: int,
+) -> tuple[Tensor, int]:
+    """Fitness `[P]` of a generation, and real steps, of tasks that may die or hang.
+
+    Failed tasks are tried again; in the end their members' fitness is not a number, with a warning.
+
+    Args:
+        population: P.
+        workers: Tasks that run at once; there are two tasks for each, so that none idles long.
+        attempt: Runs a task for each list of members.
+        retries: How often to try again.
+    """
+    values, steps = torch.full((population,), torch.nan), 0
+    parts = torch.arange(population).tensor_split(min(2 * workers, population))
+    left = [part.tolist() for part in parts]
+    failed: list[Outcome] = []
+    for _ in range(1 + retries):
+        failed = []
+        for outcome in attempt(left):
+            if outcome.failure:
+                failed.append(outcome)
+            else:
+                values[outcome.members] = torch.tensor(outcome.fitness)
+                steps += outcome.real_steps
+        left = [outcome.members for outcome in failed]
+        if not left:
+            break
+    for outcome in failed:
+        warnings.warn(
+            f"{len(outcome.members)} members are left out of this generation: {outcome.failure}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return values, steps

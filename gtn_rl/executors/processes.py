@@ -1,0 +1,66 @@
+"""Members as tasks of processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from torch import Tensor
+
+from gtn_rl.executors.members import Job, Outcome, complete, work
+from gtn_rl.outer.evolution import Generation
+
+
+class Processes:
+    """A pool of processes; one that dies or hangs is replaced, and its task tried again.
+
+    Args:
+        job: Describes the run.
+        workers: Processes.
+        timeout: Seconds after which a generation's unfinished tasks count as hung.
+        retries: How often a failed task is tried again.
+    """
+
+    def __init__(
+        self, job: Callable[[], Job], workers: int, timeout: float, retries: int = 1
+    ) -> None:
+        self._job, self._workers = job, workers
+        self._timeout, self._retries = timeout, retries
+        self._pool = self._fresh()
+
+    def _fresh(self) -> ProcessPoolExecutor:
+        # Spawned: forked ones hang once torch's thread pool was used.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._workers, mp_context=context)
+
+    def fitness(self, generation: Generation) -> tuple[Tensor, int]:
+        """Fitness `[P]` and how many real steps were taken."""
+        job = self._job()
+
+        def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
+            futures = [self._pool.submit(work, job, generation, members) for members in tasks]
+            late = wait(futures, self._timeout).not_done
+            broken = bool(late)
+            for future, members in zip(futures, tasks, strict=True):
+                if future in late:
+                    yield Outcome(members, [], 0, f"no answer within {self._timeout:g} s")
+                    continue
+                error = future.exception()
+                broken |= isinstance(error, BrokenProcessPool)
+                if error is None:
+                    yield Outcome(members, *future.result())
+                else:
+                    yield Outcome(members, [], 0, f"{type(error).__name__}: {error}")
+            if broken:
+                self.close()
+                self._pool = self._fresh()
+
+        return complete(generation.strategy.population, self._workers, attempt, self._retries)
+
+    def close(self) -> None:
+        """End all processes, hung ones too."""
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
+        self._pool.shutdown(wait=False, cancel_futures=True)

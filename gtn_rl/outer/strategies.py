@@ -1,0 +1,171 @@
+"""Evolution strategies as plain functions of a state: `ask` for a population, `tell` its fitness.
+
+A strategy is a frozen dataclass of settings with three methods; its state is a NamedTuple of
+tensors. Everything random comes from the generator that `ask` is given, so a state and a seed are
+all that another process needs to know a whole population. Fitness is maximised; a member whose
+fitness is not a number (its task was lost) is left out of the update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+STRATEGIES = ("snes", "openai-es", "cma-es")
+"""Names of the strategies."""
+
+S = TypeVar("S", bound="State")
+
+
+class State(Protocol):
+    """Where a strategy stands; `mean` `[D]` is its best guess."""
+
+    @property
+    def mean(self) -> Tensor: ...  # noqa: D102
+
+
+class Strategy(Protocol[S]):
+    """An evolution strategy."""
+
+    @property
+    def population(self) -> int:
+        """P, members of a generation."""
+        ...
+
+    def initial(self, mean: Tensor) -> S:
+        """The state of a search that starts at `mean` `[D]`."""
+        ...
+
+    def ask(self, state: S, generator: torch.Generator) -> Tensor:
+        """A population `[P, D]`."""
+        ...
+
+    def tell(self, state: S, population: Tensor, fitness: Tensor) -> S:
+        """The state after the fitness `[P]` of the population `[P, D]` is known."""
+        ...
+
+
+def centered_ranks(fitness: Tensor) -> Tensor:
+    """Ranks `[P]` scaled to [-1/2, 1/2]; 0 where fitness is not a number, ties share a rank.
+
+    Fitness shaping (Wierstra et al. 2014, arXiv 1106.4487, section 3.1), as Salimans et al. 2017
+    scale it.
+    """
+    valid = fitness.isfinite()
+    known = fitness[valid]
+    below = (known[:, None] > known).double().sum(1)
+    above = (known[:, None] < known).double().sum(1)
+    shaped = torch.zeros(len(fitness), dtype=fitness.dtype)
+    shaped[valid] = ((below - above) / max(2 * (len(known) - 1), 1)).to(fitness.dtype)
+    return shaped
+
+
+class OpenAIESState(NamedTuple):
+    """Mean `[D]`, Adam's averages `[D]`, generations so far."""
+
+    mean: Tensor
+    first: Tensor
+    second: Tensor
+    steps: int
+
+
+@dataclass(frozen=True)
+class OpenAIES:
+    """Antithetic samples, centered ranks, Adam (Salimans et al. 2017, arXiv 1703.03864).
+
+    Args:
+        population: P, even.
+        deviation: Standard deviation of the samples.
+        learning_rate: Adam's step size.
+    """
+
+    population: int
+    deviation: float = 0.1
+    learning_rate: float = 0.03
+
+    def initial(self, mean: Tensor) -> OpenAIESState:
+        """The state of a search that starts at `mean` `[D]`."""
+        return OpenAIESState(mean, torch.zeros_like(mean), torch.zeros_like(mean), 0)
+
+    def ask(self, state: OpenAIESState, generator: torch.Generator) -> Tensor:
+        """A population `[P, D]`: the second half mirrors the first."""
+        shape = (self.population // 2, len(state.mean))
+        noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
+        return state.mean + self.deviation * torch.cat([noise, -noise])
+
+    def tell(self, state: OpenAIESState, population: Tensor, fitness: Tensor) -> OpenAIESState:
+        """The state after a step of Adam along the estimated gradient (algorithm 1)."""
+        half = self.population // 2
+        pairs = fitness.view(2, half)
+        whole = pairs.isfinite().all(0)
+        known = torch.where(whole, pairs, torch.nan).flatten()
+        weight = centered_ranks(known).view(2, half)
+        noise = (population[:half] - state.mean) / self.deviation
+        gradient = (weight[0] - weight[1]) @ noise / (max(int(whole.sum()), 1) * self.deviation)
+        steps = state.steps + 1
+        first = torch.lerp(state.first, gradient, 0.1)
+        second = torch.lerp(state.second, gradient.square(), 0.001)
+        root = (second / (1 - 0.999**steps)).sqrt() + 1e-8
+        mean = state.mean + self.learning_rate * first / (1 - 0.9**steps) / root
+        return OpenAIESState(mean, first, second, steps)
+
+
+class SNESState(NamedTuple):
+    """Mean and standard deviation `[D]`."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+@dataclass(frozen=True)
+class SNES:
+    """Separable natural evolution strategy (Wierstra et al. 2014, arXiv 1106.4487, algorithm 6).
+
+    Args:
+        population: P.
+        deviation: Initial standard deviation.
+    """
+
+    population: int
+    deviation: float = 0.1
+
+    def initial(self, mean: Tensor) -> SNESState:
+        """The state of a search that starts at `mean` `[D]`."""
+        return SNESState(mean, torch.full_like(mean, self.deviation))
+
+    def ask(self, state: SNESState, generator: torch.Generator) -> Tensor:
+        """A population `[P, D]`."""
+        shape = (self.population, len(state.mean))
+        noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
+        return state.mean + state.deviation * noise
+
+    def tell(self, state: SNESState, population: Tensor, fitness: Tensor) -> SNESState:
+        """The state after a step along the natural gradient, with the paper's step sizes."""
+        utility = utilities(fitness)
+        noise = (population - state.mean) / state.deviation
+        dimensions = len(state.mean)
+        rate = (3 + torch.tensor(float(dimensions)).log().item()) / (5 * dimensions**0.5)
+        mean = state.mean + state.deviation * (utility @ noise)
+        return SNESState(
+            mean, state.deviation * (rate / 2 * (utility @ (noise.square() - 1))).exp()
+        )
+
+
+def utilities(fitness: Tensor) -> Tensor:
+    """Rank-based utilities `[P]` that sum to 0 (Wierstra et al. 2014, section 3.1).
+
+    0 where fitness is not a number.
+    """
+    valid = fitness.isfinite()
+    count = int(valid.sum())
+    order = torch.empty(count, dtype=torch.long)
+    order[fitness[valid].argsort(descending=True, stable=True)] = torch.arange(count)
+    top = torch.log(torch.tensor(count / 2 + 1.0, dtype=torch.float64))
+    raw = (top - torch.log(order + 1.0)).clamp(min=0)
+    shaped = torch.zeros(len(fitness), dtype=fitness.dtype)
+    if count:
+        shaped[valid] = (raw / raw.sum() - 1 / count).to(fitness.dtype)
+    return shaped

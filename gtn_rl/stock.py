@@ -1,0 +1,63 @@
+"""Stock Stable-Baselines3 agents as the learners of a synthetic environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import Target, play
+from gtn_rl.seeding import derive
+
+
+def stock_returns(
+    env: SyntheticEnv, names: Sequence[str], task: Target, steps: int, seeds: list[int]
+) -> tuple[NDArray[np.float64], int]:
+    """Train stock agents in a synthetic environment and score them in the real one.
+
+    Args:
+        env: One environment.
+        names: Algorithms, one agent of each: `ppo`, or any other of `gtn_rl.agents.sb3`.
+        task: The target.
+        steps: Synthetic steps of each agent.
+        seeds: One for each real episode; all agents start alike. The first is the agents' own too.
+
+    Returns:
+        Greedy real returns `[agents, episodes]`, and how many real steps were taken.
+    """
+    from gtn_rl.agents.sb3 import train_stock
+    from gtn_rl.envs.sb3 import SyntheticVecEnv
+
+    returns, total = [], 0
+    envs = task.vector(len(seeds))
+    for index, name in enumerate(names):
+        seed = derive(seeds[0], index) % 2**31
+        agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
+
+        def act(observation: NDArray[Any], agent: Any = agent) -> NDArray[Any]:
+            action: NDArray[Any] = agent.predict(observation, deterministic=True)[0]
+            return action
+
+        scores, used = play(envs, act, seeds)
+        returns.append(scores)
+        total += used
+    envs.close()
+    return np.stack(returns), total
+
+
+def member_returns(
+    env: SyntheticEnv, names: Sequence[str], task: Target, steps: int, seeds: list[int]
+) -> tuple[torch.Tensor, int]:
+    """Mean real returns `[P]` of the stock agents of each of P members, and real steps."""
+    scores, total = [], 0
+    for member in range(env.members):
+        returns, used = stock_returns(
+            env.select(torch.tensor([member])).requires_grad_(False), names, task, steps, seeds
+        )
+        scores.append(returns.mean())
+        total += used
+    return torch.tensor(np.array(scores), dtype=torch.float32), total
