@@ -184,9 +184,8 @@ class RealReturn:
         env = untrained(self.task, config, mean=mean, std=std, members=count)
         env.requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
-        for own, rows in zip(
-            env.parameters(), torch.split(population.float(), sizes, 1), strict=True
-        ):
+        parts = torch.split(population.float(), sizes, 1)
+        for own, rows in zip(env.parameters(), parts, strict=True):
             own.copy_(rows)
         seeds = [derive(config.seed, _RESET, step, copy) % 2**31 for copy in range(config.copies)]
         if config.stock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,7 +50,13 @@ class Ray:
                     f"no Ray cluster at {address!r}: start one with `ray start --head`"
                 ) from error
         self._job = job
-        self._work = self._ray.remote(num_cpus=1, max_retries=retries)(work)
+        # What this process can import its workers can, such as environments beside the script; on a
+        # cluster that is up to whoever set it up.
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment = None if address else {"env_vars": {"PYTHONPATH": paths}}
+        self._work = self._ray.remote(num_cpus=1, max_retries=retries, runtime_env=environment)(
+            work
+        )
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P]` and how many real steps were taken."""

@@ -8,6 +8,7 @@ fitness is not a number (its task was lost) is left out of the update.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -102,7 +103,7 @@ class OpenAIES:
         pairs = fitness.view(2, half)
         whole = pairs.isfinite().all(0)
         known = torch.where(whole, pairs, torch.nan).flatten()
-        weight = centered_ranks(known).view(2, half)
+        weight = centered_ranks(known).view(2, half).to(population.dtype)
         noise = (population[:half] - state.mean) / self.deviation
         gradient = (weight[0] - weight[1]) @ noise / (max(int(whole.sum()), 1) * self.deviation)
         steps = state.steps + 1
@@ -144,10 +145,10 @@ class SNES:
 
     def tell(self, state: SNESState, population: Tensor, fitness: Tensor) -> SNESState:
         """The state after a step along the natural gradient, with the paper's step sizes."""
-        utility = utilities(fitness)
+        utility = utilities(fitness).to(population.dtype)
         noise = (population - state.mean) / state.deviation
         dimensions = len(state.mean)
-        rate = (3 + torch.tensor(float(dimensions)).log().item()) / (5 * dimensions**0.5)
+        rate = (3 + math.log(dimensions)) / (5 * dimensions**0.5)
         mean = state.mean + state.deviation * (utility @ noise)
         return SNESState(
             mean, state.deviation * (rate / 2 * (utility @ (noise.square() - 1))).exp()
