@@ -124,8 +124,12 @@ class ActorCritics:
         """Algorithm and number of rows of each part."""
         return [(part.name, part.count) for part in self.parts]
 
+    def gather(self, parameters: Tensor, batch: Batch) -> Tensor:
+        """The actors' outputs with which experience is gathered."""
+        return self.actor(self._split(parameters)[0], batch.observation)
+
     def gradient(
-        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+        self, parameters: Tensor, gathered: Tensor | None, batch: Batch, create_graph: bool
     ) -> Tensor:
         """The actors' and the critics' gradients `[K, D]`, each of its own loss alone."""
         actors, critics = self._split(parameters)

@@ -33,6 +33,7 @@ DISCRETE: dict[str, ActorAlgorithm] = {
     "pg": PolicyGradient(),
     "a2c": PolicyGradient(_RMSPROP, normalize=False),
     "ppo": PPO(),
+    "ppo-10x10": PPO(reuse=100, epochs=10),
     "dqn": DQN(),
     "dqn-greedy": DQN(epsilon=0.1),
 }
@@ -40,6 +41,7 @@ CONTINUOUS: dict[str, ActorAlgorithm] = {
     "pg": GaussianPolicyGradient(),
     "a2c": GaussianPolicyGradient(_RMSPROP),
     "ppo": GaussianPPO(),
+    "ppo-10x10": GaussianPPO(reuse=100, epochs=10),
 }
 ACTOR_CRITICS: dict[str, DDPG | SAC] = {"ddpg": DDPG(), "td3": DDPG(), "sac": SAC()}
 ALGORITHMS = tuple(sorted({*DISCRETE, *CONTINUOUS, *ACTOR_CRITICS}))

@@ -40,10 +40,21 @@ class Learners(Protocol):
     @property
     def epochs(self) -> int: ...  # noqa: D102
 
+    def gather(self, parameters: Tensor, batch: Batch) -> Tensor:
+        """Outputs with which experience is gathered; asked for where `reuse` is above 1."""
+        ...
+
     def gradient(
-        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+        self, parameters: Tensor, gathered: Tensor | None, batch: Batch, create_graph: bool
     ) -> Tensor:
-        """Descent directions `[K, D]` at `parameters`, with experience of `behaviour`."""
+        """Descent directions `[K, D]` at `parameters`.
+
+        Args:
+            parameters: Where.
+            gathered: The outputs that gathered the batch; those at `parameters` if `None`.
+            batch: Experience.
+            create_graph: Whether the directions are to be differentiated.
+        """
         ...
 
     def outputs(self, observations: Tensor) -> Tensor:
@@ -129,14 +140,17 @@ class Actors:
         """Passes over experience between its renewals."""
         return self.parts[0].algorithm.epochs
 
+    def gather(self, parameters: Tensor, batch: Batch) -> Tensor:
+        """Outputs with which experience is gathered."""
+        return self.network(parameters, batch.observation)
+
     def gradient(
-        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+        self, parameters: Tensor, gathered: Tensor | None, batch: Batch, create_graph: bool
     ) -> Tensor:
         """Gradients `[K, D]` of the algorithms' losses."""
         outputs = self.network(parameters, batch.observation)
-        gathered = outputs
-        if behaviour is not parameters:
-            gathered = self.network(behaviour, batch.observation)
+        if gathered is None:
+            gathered = outputs
         losses = [
             part.algorithm.loss(
                 outputs[start:stop], gathered[start:stop], batch.rows(start, stop),
@@ -200,12 +214,20 @@ def train(
     state = learners.optimizer.initial(parameters)
     reuse, passes = learners.reuse, learners.reuse // learners.epochs
     behaviour = parameters
+    gathered: dict[int, Tensor] = {}
     for step in range(len(batches) if steps is None else steps):
         if step % reuse == 0:
-            behaviour = parameters
-        batch = batches[step // reuse * passes + step % passes]
+            behaviour, gathered = parameters, {}
+        index = step % passes
+        batch = batches[step // reuse * passes + index]
+        if reuse > 1 and index not in gathered:
+            with torch.set_grad_enabled(create_graph):
+                gathered[index] = learners.gather(behaviour, batch)
         with torch.enable_grad():
-            gradient = learners.gradient(parameters, behaviour, batch, create_graph)
+            # The gradient is taken w.r.t. a view: what gathered the batch is held fixed, also at
+            # the first step, when it was the same parameters.
+            here = parameters.view_as(parameters)
+            gradient = learners.gradient(here, gathered.get(index), batch, create_graph)
         parameters, state = learners.optimizer.step(
             parameters, gradient, state, learners.learning_rate
         )

@@ -38,8 +38,12 @@ class SoftQ:
         """Algorithm and number of rows of each part."""
         return [("sac", self.parameters.shape[0])]
 
+    def gather(self, parameters: Tensor, batch: Batch) -> Tensor:
+        """Logits with which experience is gathered."""
+        return self.network(parameters.chunk(2, 1)[0], batch.observation)
+
     def gradient(
-        self, parameters: Tensor, behaviour: Tensor, batch: Batch, create_graph: bool
+        self, parameters: Tensor, gathered: Tensor | None, batch: Batch, create_graph: bool
     ) -> Tensor:
         """The policies' and the values' gradients `[K, D]`, each of its own loss alone."""
         policies, critics = parameters.chunk(2, 1)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # that a resumed run is the run that was never killed.
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP = range(7)
 
+_OBSERVATIONS = 4096
+"""Observations that all learners of a population together see in one inner step."""
+
 
 class RealReturn:
     """Learners trained in a synthetic environment, scored by their return in its target.
@@ -179,12 +182,18 @@ class RealReturn:
             population: Parameters of P synthetic environments, `[P, D]`.
             step: Outer step.
         """
+        # Some members at a time: what their learners work on then stays in the processor's cache.
+        size = max(1, _OBSERVATIONS // (self.config.num_learners * self.config.batch_size))
+        results = [self._fitness(rows, step) for rows in torch.split(population.float(), size)]
+        return torch.cat([values for values, _ in results]), sum(steps for _, steps in results)
+
+    def _fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
         config, count = self.config, len(population)
         mean, std = (scale.numpy() for scale in self.scales)
         env = untrained(self.task, config, mean=mean, std=std, members=count)
         env.requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
-        parts = torch.split(population.float(), sizes, 1)
+        parts = torch.split(population, sizes, 1)
         for own, rows in zip(env.parameters(), parts, strict=True):
             own.copy_(rows)
         seeds = [derive(config.seed, _RESET, step, copy) % 2**31 for copy in range(config.copies)]

@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from gtn_rl.agents.networks import MLP, orthogonal, uniform
+from gtn_rl.agents.networks import MLP, orthogonal, tanh, uniform
 from gtn_rl.errors import UsageError
+
+
+def test_tanh_is_torchs_with_its_first_and_second_derivative():
+    x = torch.tensor([-30.0, -1.0, 0.0, 1e-3, 0.7, 20.0], dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(tanh(x), torch.tanh(x), atol=1e-15, rtol=0)
+    assert float(tanh(torch.zeros(1))) == 0  # what `widen` relies on
+    assert torch.autograd.gradcheck(tanh, x)
+    assert torch.autograd.gradgradcheck(tanh, x)
 
 
 @pytest.mark.parametrize(("activation", "module"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
