@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP = range(7)
 
 
+class Teach(Protocol):
+    """How a teacher trains fresh learners, all drawn from one generator."""
+
+    def __call__(  # noqa: D102
+        self, teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
+    ) -> Sequence[Learners]: ...
+
+
 class RealReturn:
-    """Learners trained in a synthetic environment, scored by their return in its target.
+    """Learners of a teacher, a synthetic environment if not said otherwise, scored by real return.
 
     In the first `imitation` outer steps they are scored by their agreement with the perfect learner
     of the start instead, which needs no real step.
@@ -41,22 +49,28 @@ class RealReturn:
     Args:
         task: The target.
         config: Settings, with learners for the target's action space.
+        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
+            given.
+        learners: How many learners a teacher trains, where the settings do not say so.
 
     Raises:
         UsageError: The target's vector environment cannot be used.
     """
 
-    def __init__(self, task: Target, config: TrainConfig) -> None:
+    def __init__(
+        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0
+    ) -> None:
         self.task, self.config = task, config
+        self._teach = teach or partial(_in_synthetic, config=config)
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
         self.goal = task.reward_threshold if config.target_return is None else config.target_return
         self.actions = make_actions(task.action_space, config.outer_noise)
         self._expert = untrained(task, config).requires_grad_(False)
         self._visited = torch.zeros(0, self._expert.noise_size)
-        self._critic = self._fresh_critic(self._expert)
-        count = config.num_learners
+        count = learners or config.num_learners
         self._real = RealEnvs(task, self.actions, count, config.copies)
         self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
+        self.begin(self._expert.mean, self._expert.std, 0)
 
     def __enter__(self) -> RealReturn:
         """Return itself."""
@@ -76,8 +90,7 @@ class RealReturn:
         config = self.config
         say("searching a start")
         env, steps = search(self.task, self.actions, config, _START)
-        self._real.steps += steps
-        self._critic = self._fresh_critic(env)
+        self.begin(env.mean, env.std, steps)
         if config.warmup:
             self._visited, steps = warm_up(
                 env, self.task, self.actions, self._critic, config, _WARM_UP, self.goal,
@@ -86,6 +99,12 @@ class RealReturn:
             self._real.steps += steps
         self._expert = copy.deepcopy(env).requires_grad_(False)
         return env
+
+    def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:
+        """Start a critic for observations of this scale `[O]`, and count what it took to find."""
+        source = generator(self.config.seed, _START, _CRITIC)
+        self._critic = Critic(mean, std, self.config.critic_learning_rate, source)
+        self._real.steps += steps
 
     @property
     def real_steps(self) -> int:
@@ -117,11 +136,10 @@ class RealReturn:
         """Updates by one batch of real experience."""
         return 1 if step < self.config.imitation else self.config.outer_epochs
 
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> list[Learners]:
-        """Fresh learners, trained in the synthetic environment."""
-        assert isinstance(teacher, SyntheticEnv)
+    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Learners]:
+        """Fresh learners, trained by the teacher."""
         stream = generator(self.config.seed, _LEARNERS, step)
-        return inner_loop(teacher, self.config, stream, create_graph=create_graph)
+        return self._teach(teacher, stream, create_graph=create_graph)
 
     def objective(
         self, learners: Sequence[Learners], step: int
@@ -151,9 +169,8 @@ class RealReturn:
         Raises:
             TrainingDivergedError: The returns are not finite.
         """
-        assert isinstance(teacher, SyntheticEnv)
         stream = generator(self.config.seed, _EVALUATION, step)
-        learners = inner_loop(teacher, self.config, stream, create_graph=False)
+        learners = self._teach(teacher, stream, create_graph=False)
         met: list[Tensor] = []
 
         def policy(observation: Tensor) -> Tensor:
@@ -194,6 +211,9 @@ class RealReturn:
         self._visited = state["visited"]
         self._real.steps, self._exam.steps = state["real_steps"], 0
 
-    def _fresh_critic(self, env: SyntheticEnv) -> Critic:
-        source = generator(self.config.seed, _START, _CRITIC)
-        return Critic(env.mean, env.std, self.config.critic_learning_rate, source)
+
+def _in_synthetic(
+    teacher: nn.Module, generator: torch.Generator, *, create_graph: bool, config: TrainConfig
+) -> Sequence[Learners]:
+    assert isinstance(teacher, SyntheticEnv)
+    return inner_loop(teacher, config, generator, create_graph=create_graph)
