@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl import checkpoint
@@ -24,12 +26,13 @@ from gtn_rl.loop import outer_loop
 from gtn_rl.outer.meta_gradient import MetaGradient
 from gtn_rl.pairs import Pairs
 from gtn_rl.pairs_artifact import save_pairs
+from gtn_rl.perfect import perfect_learner
 from gtn_rl.real_return import RealReturn
 from gtn_rl.runlog import COLUMNS, RunLog
 from gtn_rl.seeding import derive, generator
 
 # Streams of random numbers besides those of `RealReturn`, which count from 0.
-_SCALE, _PAIRS, _SCORE = 100, 101, 102
+_SCALE, _PAIRS, _SCORE, _CHOICE = range(100, 104)
 
 _COPIES, _LENGTH = 64, 64
 """Real environments, and steps in each, that show the scale of observations."""
@@ -96,12 +99,9 @@ def distill(
     count = sum(shape.count for shape in shapes)
     with RealReturn(task, config.outer(), teach, count) as problem:
         progress = Progress()
-        parts = _parts(_start(task, config, problem, measure=not going), problem, config)
+        parts = _parts(_random(task, config), problem, config)
         if folder is not None and going:
             progress = checkpoint.load(folder, task.id, config, parts)
-        elif folder is not None:
-            # A run that ends before its first evaluation can still be resumed.
-            checkpoint.save(folder, task.id, config, progress, parts)
 
         def save() -> None:
             if folder is not None:
@@ -112,6 +112,12 @@ def distill(
         columns |= {f"evaluation_{s.name}": f"mean over the {s.name} policies" for s in shapes}
         with RunLog(folder, progress.rows, progress=progress_bar, columns=columns) as log:
             try:
+                if not going:
+                    parts = _parts(_start(task, config, problem, log.say), problem, config)
+                    progress.spend(problem)
+                    if folder is not None:
+                        # A run that ends before its first evaluation can still be resumed.
+                        checkpoint.save(folder, task.id, config, progress, parts)
                 outer_loop(problem, parts, progress, log, save)
             except KeyboardInterrupt:
                 progress.stopped = "interrupted"
@@ -156,17 +162,28 @@ def _teach(
     return teacher.teach(shapes, generator, create_graph=create_graph, temperature=temperature)
 
 
-def _start(task: Target, config: DistillConfig, problem: RealReturn, *, measure: bool) -> Pairs:
-    """Random pairs on the scale of what random actions see."""
-    size = task.observation_space.shape[0]
-    mean, std = torch.zeros(size), torch.ones(size)
-    if measure:
+def _start(
+    task: Target, config: DistillConfig, problem: RealReturn, say: Callable[[str], None]
+) -> Pairs:
+    """Random pairs on the scale of what random actions see, or an expert's, if there is one."""
+    if not config.warmup:
         mean, std, steps = _observed(task, problem.actions, config.seed)
         problem.begin(mean, std, steps)
+        return _random(task, config, mean=mean.numpy(), std=std.numpy())
+    expert, states = problem.start(say), problem.visited
+    std, mean = torch.std_mean(states, 0)
+    pairs = _random(task, config, mean=mean.numpy(), std=std.clamp_min(1e-6).numpy())
+    chosen = torch.randperm(len(states), generator=generator(config.seed, _CHOICE))[: pairs.count]
+    with torch.no_grad():
+        pairs.be(states[chosen], perfect_learner(expert, states[chosen].unsqueeze(0))[0])
+    return pairs
+
+
+def _random(task: Target, config: DistillConfig, **scale: NDArray[np.floating]) -> Pairs:
     return Pairs(
         task.observation_space, task.action_space, target=task.id, count=config.pairs,
         steps=config.steps, optimizer=config.optimizer, learning_rate=config.first_rate(),
-        mean=mean.numpy(), std=std.numpy(), generator=generator(config.seed, _PAIRS),
+        generator=generator(config.seed, _PAIRS), **scale,
     )  # fmt: skip
 
 

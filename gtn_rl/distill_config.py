@@ -51,13 +51,34 @@ class DistillConfig:
     evaluate_every: int = 10
     """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
 
-    patience: int = 4
+    patience: int = 3
     """Evaluations without a better one, once the target return is reached, before it stops."""
+
+    warmup: int = 0
+    """Real steps of policy gradient for an expert before anything is distilled; not needed where
+    the return itself shows the way. With one, pairs start as states that it met, and its actions
+    there."""
+
+    warmup_learning_rate: float = 1e-3
+    """Adam's first step size in that."""
+
+    starts: int = 16
+    """Untrained experts that are tried before that."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Hidden units of the expert."""
+
+    imitation: int = 0
+    """Outer steps, the first ones, that raise the policies' agreement with that expert instead of
+    their real return."""
+
+    imitation_learning_rate: float = 1e-2
+    """Adam's first step size in these; it falls linearly to 0 at the last of them."""
 
     copies: int = 4
     """Real environments for each policy."""
 
-    exam_copies: int = 2
+    exam_copies: int = 3
     """Real episodes for each policy in an evaluation."""
 
     rollout_steps: int = 128
@@ -127,10 +148,26 @@ class DistillConfig:
         shared: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name in known
         }
-        return TrainConfig(**shared, warmup=0, imitation=0)
+        return TrainConfig(**shared)
 
 
-SETTINGS: dict[str, dict[str, Any]] = {}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Hopper-v5": {
+        "pairs": 64,
+        "optimizer": "adam",
+        "networks": ("8xtanh:64-64",),
+        "max_real_steps": 5_000_000,
+        "max_minutes": 25.0,
+        # Return alone stalls at 210: standing still pays 1 a step.
+        "warmup": 1_200_000,
+        "imitation": 150,
+        "copies": 8,
+        "exam_copies": 2,
+        "outer_learning_rate": 3e-3,
+        "target_return": 3_000.0,
+        "outer_noise": 0.3,
+    },
+}
 """Settings for known targets; whatever is not named here has the default."""
 
 

@@ -106,6 +106,14 @@ class Pairs(nn.Module):
         middle, half = self._scale()
         return middle + half * self.wanted
 
+    @torch.no_grad()
+    def be(self, states: Tensor, outputs: Tensor) -> None:
+        """Become these states `[k, O]` with the logits or vectors `[k, A]` of an expert there."""
+        middle, half = self._scale()
+        self.normal.copy_((states - self.mean) / self.std)
+        wanted = (outputs - middle) / half
+        self.wanted.copy_(wanted if self.discrete else wanted.clamp(-1, 1))
+
     @property
     def rates(self) -> Tensor:
         """The learning rate of each step, `[T]`."""

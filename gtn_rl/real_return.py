@@ -67,9 +67,9 @@ class RealReturn:
         self.actions = make_actions(task.action_space, config.outer_noise)
         self._expert = untrained(task, config).requires_grad_(False)
         self._visited = torch.zeros(0, self._expert.noise_size)
-        count = learners or config.num_learners
-        self._real = RealEnvs(task, self.actions, count, config.copies)
-        self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
+        self._count = learners or config.num_learners
+        self._real = RealEnvs(task, self.actions, self._count, config.copies)
+        self._exam = RealEnvs(task, self.actions, self._count, config.exam_copies)
         self.begin(self._expert.mean, self._expert.std, 0)
 
     def __enter__(self) -> RealReturn:
@@ -105,6 +105,11 @@ class RealReturn:
         source = generator(self.config.seed, _START, _CRITIC)
         self._critic = Critic(mean, std, self.config.critic_learning_rate, source)
         self._real.steps += steps
+
+    @property
+    def visited(self) -> Tensor:
+        """States `[M, O]` where learners are to agree with the expert of the warm-up, if any."""
+        return self._visited
 
     @property
     def real_steps(self) -> int:
@@ -148,7 +153,7 @@ class RealReturn:
         config = self.config
         source = generator(config.seed, _ACTIONS, step)
         if step < config.imitation:
-            index = torch.randint(len(self._visited), (config.num_learners, 256), generator=source)
+            index = torch.randint(len(self._visited), (self._count, 256), generator=source)
             agree = partial(
                 agreement, expert=partial(perfect_learner, self._expert),
                 observation=self._visited[index], actions=self.actions,
