@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,15 @@ from gtn_rl.runlog import COLUMNS, RunLog
 from gtn_rl.seeding import derive, generator
 
 # Streams of random numbers besides those of `RealReturn`, which count from 0.
-_SCALE, _PAIRS, _SCORE, _CHOICE = range(100, 104)
+_SCALE, _PAIRS, _SCORE, _CHOICE, _SEARCH = range(100, 105)
+
+Array = NDArray[np.floating]
 
 _COPIES, _LENGTH = 64, 64
 """Real environments, and steps in each, that show the scale of observations."""
+
+_FINALISTS, _JUDGES = 16, 8
+"""Random pairs that come into the second round, and policies that judge each of them there."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +170,12 @@ def _teach(
 def _start(
     task: Target, config: DistillConfig, problem: RealReturn, say: Callable[[str], None]
 ) -> Pairs:
-    """Random pairs on the scale of what random actions see, or an expert's, if there is one."""
+    """The best of many random pairs, or an expert's experience, if there is one."""
     if not config.warmup:
-        mean, std, steps = _observed(task, problem.actions, config.seed)
-        problem.begin(mean, std, steps)
-        return _random(task, config, mean=mean.numpy(), std=std.numpy())
+        say("searching a start")
+        pairs, steps = _search(task, problem.actions, config)
+        problem.begin(pairs.mean, pairs.std, steps)
+        return pairs
     expert, states = problem.start(say), problem.visited
     std, mean = torch.std_mean(states, 0)
     pairs = _random(task, config, mean=mean.numpy(), std=std.clamp_min(1e-6).numpy())
@@ -179,11 +185,45 @@ def _start(
     return pairs
 
 
-def _random(task: Target, config: DistillConfig, **scale: NDArray[np.floating]) -> Pairs:
+def _search(task: Target, actions: Actions, config: DistillConfig) -> tuple[Pairs, int]:
+    """The best of `starts` random pairs by real return, and the real steps that took.
+
+    All teach a policy each; the best of these are judged by several policies, so that it is not the
+    luckiest that wins. Observations are scaled by what random actions see.
+    """
+    mean, std, total = _observed(task, actions, config.seed)
+    scale = {"mean": mean.numpy(), "std": std.numpy()}
+    candidates = _random(task, config, members=config.starts, **scale)
+    shape = config.shapes()[0]
+    for policies, episodes in ((1, 1), (_JUDGES, 2)):
+        members = len(candidates.normal)
+        (stack,) = candidates.teach(
+            [replace(shape, count=members)], generator(config.seed, _SEARCH, policies)
+        )
+        with RealEnvs(task, actions, members, episodes) as real:
+            seed = derive(config.seed, _SEARCH, policies)
+            returns = real.evaluate(partial(act, [stack]), seed).view(-1, policies * episodes)
+            total += real.steps
+        best = returns.mean(1).argsort(descending=True)[:_FINALISTS]
+        chosen = (best * policies).repeat_interleave(_JUDGES)
+        following = _random(task, config, members=len(chosen), **scale)
+        following.load_state_dict(
+            candidates.state_dict()
+            | {"normal": candidates.normal[chosen], "wanted": candidates.wanted[chosen]}
+        )
+        candidates = following
+    winner = _random(task, config, **scale)
+    with torch.no_grad():
+        winner.normal.copy_(candidates.normal[0])
+        winner.wanted.copy_(candidates.wanted[0])
+    return winner, total
+
+
+def _random(task: Target, config: DistillConfig, members: int = 0, **scale: Array) -> Pairs:
     return Pairs(
         task.observation_space, task.action_space, target=task.id, count=config.pairs,
         steps=config.steps, optimizer=config.optimizer, learning_rate=config.first_rate(),
-        generator=generator(config.seed, _PAIRS), **scale,
+        generator=generator(config.seed, _PAIRS), members=members, **scale,
     )  # fmt: skip
 
 

@@ -62,8 +62,8 @@ class DistillConfig:
     warmup_learning_rate: float = 1e-3
     """Adam's first step size in that."""
 
-    starts: int = 16
-    """Untrained experts that are tried before that."""
+    starts: int = 256
+    """Random pairs that are tried before they are learned, or random experts before a warm-up."""
 
     hidden: tuple[int, ...] = (64, 64)
     """Hidden units of the expert."""
@@ -160,6 +160,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_minutes": 25.0,
         # Return alone stalls at 210: standing still pays 1 a step.
         "warmup": 1_200_000,
+        "starts": 16,
         "imitation": 150,
         "copies": 8,
         "exam_copies": 2,

@@ -40,6 +40,8 @@ class Pairs(nn.Module):
         learning_rate: All learning rates before they are learned.
         mean: Mean of the target's observations, `[O]`; 0 if not given.
         std: Their deviation, `[O]`; 1 if not given.
+        members: If not 0, so many sets of pairs side by side, each of which teaches one row of a
+            stack of policies; what is `[k, ...]` is `[members, k, ...]` then.
         generator: Source of the initial pairs.
 
     Raises:
@@ -61,6 +63,7 @@ class Pairs(nn.Module):
         learning_rate: float = 0.3,
         mean: NDArray[np.floating] | None = None,
         std: NDArray[np.floating] | None = None,
+        members: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -82,10 +85,11 @@ class Pairs(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(np.asarray(value, np.float32)))
         generator = generator or torch.Generator().manual_seed(0)
-        self.normal = nn.Parameter(torch.randn(count, size, generator=generator))
+        lead = (members, count) if members else (count,)
+        self.normal = nn.Parameter(torch.randn(*lead, size, generator=generator))
         # Timid vectors: bold ones end the episodes of most tasks at once.
         spread = 1.0 if self.discrete else 0.1
-        self.wanted = nn.Parameter(spread * torch.randn(count, actions, generator=generator))
+        self.wanted = nn.Parameter(spread * torch.randn(*lead, actions, generator=generator))
         self.log_rates = nn.Parameter(torch.full((steps,), math.log(learning_rate)))
 
     @property
@@ -136,7 +140,7 @@ class Pairs(nn.Module):
             temperature: Of discrete policies when they explore.
         """
         algorithm = Cloning(self.discrete, OPTIMIZERS[self.optimizer], temperature)
-        size, actions = self.normal.shape[1], self.wanted.shape[1]
+        size, actions = self.normal.shape[-1], self.wanted.shape[-1]
         drawn = fresh(
             shapes, size, actions, algorithm, generator=generator, dtype=self.normal.dtype
         )

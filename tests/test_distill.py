@@ -1,5 +1,6 @@
 """Behaviour distillation: cloning against torch, the meta-gradient, runs, artifacts."""
 
+from dataclasses import replace
 from functools import partial
 
 import gymnasium as gym
@@ -154,6 +155,8 @@ SIDE = gtn_rl.DistillConfig(
     steps=5,
     clone_learning_rate=1.0,
     networks=("4xtanh:32",),
+    starts=1,
+    temperature=1.0,
     max_real_steps=60_000,
     rollout_steps=32,
     copies=8,
@@ -166,9 +169,9 @@ SIDE = gtn_rl.DistillConfig(
 def test_a_probe_is_solved_from_two_pairs():
     result = gtn_rl.distill(Side, config=SIDE, progress_bar=False)
     assert result.score > 4.7
-    unseen = gtn_rl.clone_returns(result.pairs, Side, networks="10xtanh:48-16", episodes=10, seed=1)
+    unseen = gtn_rl.clone_returns(result.pairs, Side, networks="10xtanh:48", episodes=10, seed=1)
     assert unseen.shape == (10, 10)
-    assert unseen.mean() > 4.5
+    assert unseen.mean() > 4.4
 
 
 TINY = gtn_rl.DistillConfig(
@@ -179,7 +182,8 @@ TINY = gtn_rl.DistillConfig(
     exam_copies=1,
     rollout_steps=16,
     evaluate_every=2,
-    max_real_steps=6_000,
+    starts=2,
+    max_real_steps=12_000,
 )
 
 
@@ -245,6 +249,33 @@ def test_artifacts_of_another_kind_are_told_apart(tmp_path, env):
         gtn_rl.save_pairs(broken, folder)
 
 
+def test_members_teach_a_row_each(generator):
+    many = make(DISCRETE, count=3, steps=4, members=2, generator=generator)
+    one = make(DISCRETE, count=3, steps=4)
+    shapes = [Shape(2, "tanh", (5,))]
+    rows = []
+    for member in range(2):
+        with torch.no_grad():
+            one.normal.copy_(many.normal[member])
+            one.wanted.copy_(many.wanted[member])
+        (stack,) = one.teach(shapes, torch.Generator().manual_seed(1))
+        rows.append(stack.parameters[member])
+    (stack,) = many.teach(shapes, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(stack.parameters, torch.stack(rows))
+
+
+def test_pairs_may_start_as_an_experts_experience(tmp_path):
+    config = replace(SIDE, warmup=2_000, imitation=4, evaluate_every=2, max_real_steps=8_000)
+    result = gtn_rl.distill(Side, config=config, progress_bar=False)
+    assert result.score > 3.5
+    pairs = make(BOX, count=2)
+    states = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    pairs.be(states, torch.tensor([[-0.5, 0.25], [9.0, -9.0]], dtype=torch.float64))
+    torch.testing.assert_close(pairs.states, states)
+    expected = torch.tensor([[-0.5, 0.25], [1.0, -2.0]], dtype=torch.float64)
+    torch.testing.assert_close(pairs.actions, expected)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -282,18 +313,27 @@ def test_command_line(capsys, tmp_path):
     out = tmp_path / "pairs"
     tiny = [
         *("--pairs", 2, "--steps", 1, "--networks", "2xtanh:8", "--copies", 2, "--exam-copies", 1),
-        *("--rollout-steps", 16, "--evaluate-every", 2, "--no-progress", "--max-real-steps"),
+        *(
+            "--starts",
+            8,
+            "--rollout-steps",
+            16,
+            "--evaluate-every",
+            2,
+            "--no-progress",
+            "--max-real-steps",
+        ),
     ]
-    code, printed, _ = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 5000)
+    code, printed, _ = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 12000)
     assert code == 0
     assert "2 pairs in 1 steps" in printed
     code, printed, _ = call(capsys, "show", out)
     assert code == 0
     assert "2 synthetic (state, action) pairs" in printed
-    code, _, error = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 5000)
+    code, _, error = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 12000)
     assert (code, error.count("\n")) == (2, 1)
     assert "--resume" in error
-    code, _, _ = call(capsys, "distill", "CartPole-v1", "--out", out, "--resume", *tiny, 7000)
+    code, _, _ = call(capsys, "distill", "CartPole-v1", "--out", out, "--resume", *tiny, 14000)
     assert code == 0
     code, _, error = call(capsys, "distill", "CartPol-v1", "--out", tmp_path / "x")
     assert (code, error.count("\n")) == (2, 1)
