@@ -192,8 +192,8 @@ def _search(task: Target, actions: Actions, config: DistillConfig) -> tuple[Pair
     luckiest that wins. Observations are scaled by what random actions see.
     """
     mean, std, total = _observed(task, actions, config.seed)
-    scale = {"mean": mean.numpy(), "std": std.numpy()}
-    candidates = _random(task, config, members=config.starts, **scale)
+    random = partial(_random, task, config, mean.numpy(), std.numpy())
+    candidates = random(members=config.starts)
     shape = config.shapes()[0]
     for policies, episodes in ((1, 1), (_JUDGES, 2)):
         members = len(candidates.normal)
@@ -206,24 +206,27 @@ def _search(task: Target, actions: Actions, config: DistillConfig) -> tuple[Pair
             total += real.steps
         best = returns.mean(1).argsort(descending=True)[:_FINALISTS]
         chosen = (best * policies).repeat_interleave(_JUDGES)
-        following = _random(task, config, members=len(chosen), **scale)
+        following = random(members=len(chosen))
         following.load_state_dict(
             candidates.state_dict()
             | {"normal": candidates.normal[chosen], "wanted": candidates.wanted[chosen]}
         )
         candidates = following
-    winner = _random(task, config, **scale)
+    winner = random()
     with torch.no_grad():
         winner.normal.copy_(candidates.normal[0])
         winner.wanted.copy_(candidates.wanted[0])
     return winner, total
 
 
-def _random(task: Target, config: DistillConfig, members: int = 0, **scale: Array) -> Pairs:
+def _random(
+    task: Target, config: DistillConfig, mean: Array | None = None, std: Array | None = None,
+    members: int = 0,
+) -> Pairs:  # fmt: skip
     return Pairs(
         task.observation_space, task.action_space, target=task.id, count=config.pairs,
         steps=config.steps, optimizer=config.optimizer, learning_rate=config.first_rate(),
-        generator=generator(config.seed, _PAIRS), members=members, **scale,
+        generator=generator(config.seed, _PAIRS), members=members, mean=mean, std=std,
     )  # fmt: skip
 
 

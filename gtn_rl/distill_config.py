@@ -38,7 +38,7 @@ class DistillConfig:
     seed: int = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    max_real_steps: int = 1_000_000
+    max_real_steps: int = 600_000
     """Stop after this many steps of the real environment, evaluations included."""
 
     max_minutes: float = 10.0
