@@ -158,7 +158,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "networks": ("8xtanh:64-64",),
         "max_real_steps": 5_000_000,
         "max_minutes": 25.0,
-        # Return alone stalls at 210: standing still pays 1 a step.
+        # Return alone stalls early: standing still pays, too. Not yet run to its end.
         "warmup": 1_200_000,
         "starts": 16,
         "imitation": 150,

@@ -343,4 +343,4 @@ def test_command_line(capsys, tmp_path):
 @pytest.mark.slow
 def test_cartpole_is_solved_from_four_pairs():
     result = gtn_rl.distill("CartPole-v1", progress_bar=False)
-    assert gtn_rl.clone_returns(result.pairs, networks="20xtanh:64-64", seed=1).mean() > 495
+    assert gtn_rl.clone_returns(result.pairs, networks="20xtanh:64-64", seed=1).mean() > 475
