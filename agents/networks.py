@@ -35,7 +35,7 @@ class _Tanh(torch.autograd.Function):
 
 def tanh(values: Tensor) -> Tensor:
     """Hyperbolic tangents `[...]`, twice differentiable."""
-    result: Tensor = _Tanh.apply(values)
+    result: Tensor = _Tanh.apply(values)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from gtn_rl.artifact import from_pretrained, save_pretrained
 from gtn_rl.compare import compare
 from gtn_rl.config import TrainConfig
+from gtn_rl.distill import DistillResult, clone_returns, distill
+from gtn_rl.distill_config import DistillConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.pairs import Pairs
+from gtn_rl.pairs_artifact import load_pairs, save_pairs
 from gtn_rl.registration import register, register_shipped
 from gtn_rl.train import TrainResult, train
 
@@ -21,13 +25,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DistillConfig",
+    "DistillResult",
+    "Pairs",
     "SyntheticEnv",
     "TrainConfig",
     "TrainResult",
+    "clone_returns",
     "compare",
+    "distill",
     "from_pretrained",
+    "load_pairs",
     "make_sb3_env",
     "register",
+    "save_pairs",
     "save_pretrained",
     "train",
 ]

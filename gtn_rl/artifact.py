@@ -53,8 +53,8 @@ def save_pretrained(
         "format_version": FORMAT_VERSION,
         "name": name or str(folder),
         "target": env.target,
-        "observation_space": _encode_space(env.observation_space),
-        "action_space": _encode_space(env.action_space),
+        "observation_space": encode_space(env.observation_space),
+        "action_space": encode_space(env.action_space),
         "head": env.head,
         "horizon": env.horizon,
         "hidden": list(env.hidden),
@@ -85,14 +85,16 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
     """
     folder = locate(name_or_path)
     config = read_config(folder)
+    if config.get("kind") == "pairs":
+        raise ArtifactError(f"{folder} holds pairs: load them with gtn_rl.load_pairs")
     if target is not None and config["target"] != target:
         raise ArtifactError(
             f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
         )
     try:
         env = SyntheticEnv(
-            _decode_space(config["observation_space"]),
-            _decode_space(config["action_space"]),
+            decode_space(config["observation_space"]),
+            decode_space(config["action_space"]),
             target=config["target"],
             head=config.get("head", ""),
             horizon=config["horizon"],
@@ -158,7 +160,8 @@ def locate(name_or_path: str | Path) -> Path:
     )
 
 
-def _encode_space(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
+def encode_space(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
+    """A space as JSON."""
     if isinstance(space, spaces.Discrete):
         return {"n": int(space.n), "start": int(space.start)}
     # JSON has no infinity.
@@ -169,7 +172,8 @@ def _encode_space(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
     return {"low": low, "high": high, "dtype": str(space.dtype)}
 
 
-def _decode_space(content: Mapping[str, Any]) -> spaces.Box | spaces.Discrete:
+def decode_space(content: Mapping[str, Any]) -> spaces.Box | spaces.Discrete:
+    """The space that `encode_space` wrote."""
     if "n" in content:
         return spaces.Discrete(content["n"], start=content["start"])
     dtype = np.dtype(content["dtype"])

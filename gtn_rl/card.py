@@ -31,15 +31,36 @@ Episodes last {horizon} step{plural}; {parameters}.
 """
 
 
+_PAIRS_TEMPLATE = """\
+# Distilled {target}
+
+{pairs} synthetic (state, action) pairs learned with gtn_rl. A fresh policy that takes {steps}
+full-batch gradient step{plural} on them plays the real `{target}`.
+
+```python
+import gtn_rl
+
+pairs = gtn_rl.load_pairs({name!r})
+policy = pairs.clone(hidden=(64, 64), seed=0)  # a torch.nn.Sequential on raw observations
+```
+
+`pairs.states` and `pairs.actions` are there for a training of your own; {actions}.
+
+## What learning them cost
+
+{training}
+
+## What policies cloned from them reach
+
+{results}
+"""
+
+
 def render_card(config: Mapping[str, Any]) -> str:
     """The card's text for what `config.json` holds."""
-    training: Mapping[str, Any] = config["training"]
+    if config.get("kind") == "pairs":
+        return render_pairs_card(config)
     target = config["target"] or "environment"
-    rows = [
-        f"| {key.replace('_', ' ')} | {_format(value)} |"
-        for key, value in training.items()
-        if value != "" and not isinstance(value, Mapping)
-    ]
     n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
     return _TEMPLATE.format(
         target=target,
@@ -47,9 +68,32 @@ def render_card(config: Mapping[str, Any]) -> str:
         horizon=config["horizon"],
         plural="" if config["horizon"] == 1 else "s",
         parameters=f"observations have {n} numbers, {actions}",
-        training=_table(["quantity", "value"], rows) if rows else "Not recorded.",
+        training=_training(config["training"]),
         results=_results(config["results"]),
     )
+
+
+def render_pairs_card(config: Mapping[str, Any]) -> str:
+    """The card's text for the `config.json` of distilled pairs."""
+    return _PAIRS_TEMPLATE.format(
+        target=config["target"] or "behaviour",
+        name=config["name"],
+        pairs=config["pairs"],
+        steps=config["steps"],
+        plural="" if config["steps"] == 1 else "s",
+        actions=_actions(config["action_space"]),
+        training=_training(config["training"]),
+        results=_results(config["results"]),
+    )
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {key.replace('_', ' ')} | {_format(value)} |"
+        for key, value in training.items()
+        if value != "" and not isinstance(value, Mapping)
+    ]
+    return _table(["quantity", "value"], rows) if rows else "Not recorded."
 
 
 def _actions(space: Mapping[str, Any]) -> str:

@@ -116,13 +116,14 @@ class Progress:
         return max(limits.items(), key=lambda limit: limit[1])
 
     def judge(self, score: float, goal: float | None, patience: int) -> bool:
-        """Whether an evaluation is the best so far; stop when the goal is reached and it stalls."""
-        better = score > self.best
+        """Whether none was better so far; stop when the goal is reached and it stalls."""
+        better, as_good = score > self.best, score >= self.best
         self.best = max(score, self.best)
         self.since_best = 0 if better else self.since_best + 1
         if goal is not None and self.best >= goal and self.since_best >= patience:
             self.stopped = "converged"
-        return better
+        # Of equals the later: it has been trained longer.
+        return as_good
 
 
 def prepare(folder: Path, *, resume: bool) -> Path:

@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | compare | show | zoo`."""
+"""The command line: `gtn-rl train | distill | compare | show | zoo`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import tyro
 
 from gtn_rl.config import TrainConfig
+from gtn_rl.distill_config import SETTINGS as DISTILLATIONS
+from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
 from gtn_rl.settings import SETTINGS, settings_for
 
@@ -58,6 +60,51 @@ class Train:
             f"fresh learners trained in it score {result.score:.1f} on {self.target}\n"
             f"artifact: {self.out}\n"
             f"next: gtn-rl compare {self.out}"
+        )
+        return 130 if result.stopped == "interrupted" else 0
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Learn a few (state, action) pairs from which fresh policies are cloned."""
+
+    target: tyro.conf.Positional[str]
+    """Gymnasium id of the real environment, e.g. CartPole-v1."""
+
+    out: Path
+    """Folder for the pairs, the logs and the checkpoints."""
+
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    config: Annotated[DistillConfig, tyro.conf.arg(name="")] = field(default_factory=DistillConfig)
+    """Settings of the distillation."""
+
+    def run(self) -> int:
+        """Distill; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.distill import distill
+
+        sys.path.insert(0, "")
+        result = distill(
+            self.target, self.out, self.config,
+            resume=self.resume, progress_bar=self.progress,
+            command="gtn-rl " + shlex.join(sys.argv[1:]),
+        )  # fmt: skip
+        if result.score == -float("inf"):
+            print(
+                "interrupted before the first evaluation, there are no pairs yet; "
+                f"gtn-rl distill {self.target} --out {self.out} --resume goes on"
+            )
+            return 130
+        print(
+            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
+            f"fresh policies cloned from {self.config.pairs} pairs in {self.config.steps} steps "
+            f"score {result.score:.1f} on {self.target}\n"
+            f"pairs: {self.out}\n"
+            f"next: gtn-rl show {self.out}"
         )
         return 130 if result.stopped == "interrupted" else 0
 
@@ -119,7 +166,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Show:
-    """Print the card of a synthetic environment."""
+    """Print the card of a synthetic environment or of distilled pairs."""
 
     artifact: tyro.conf.Positional[str]
     """Name of a shipped environment, or a folder."""
@@ -147,6 +194,7 @@ class Zoo:
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]
@@ -161,20 +209,25 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
+Parsed = Train | Distill | Compare | Show | Zoo
+
+
+def parse(arguments: Sequence[str] | None) -> Parsed:
     """The command, with the settings of a known target and of its estimator as the defaults."""
     command = _parse(arguments, None)
-    if isinstance(command, Train) and (
-        command.target in SETTINGS or command.config.estimator == "evolution"
-    ):
-        known = replace(command, config=settings_for(command.target, command.config.estimator))
-        command = _parse(arguments, known)
+    if isinstance(command, Train):
+        estimator = command.config.estimator
+        if command.target in SETTINGS or estimator == "evolution":
+            known = settings_for(command.target, estimator)
+            return _parse(arguments, replace(command, config=known))
+    if isinstance(command, Distill) and command.target in DISTILLATIONS:
+        return _parse(arguments, replace(command, config=distillation_for(command.target)))
     return command
 
 
-def _parse(arguments: Sequence[str] | None, default: Train | None) -> Train | Compare | Show | Zoo:
+def _parse(arguments: Sequence[str] | None, default: Train | Distill | None) -> Parsed:
     options: dict[str, Any] = {} if default is None else {"default": default}
-    command: Train | Compare | Show | Zoo = tyro.cli(
+    command: Parsed = tyro.cli(
         Command, prog="gtn-rl", args=arguments, description=__doc__, **options
     )
     return command

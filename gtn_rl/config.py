@@ -10,7 +10,9 @@ from gtn_rl.agents.draw import check_group, parse_group
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
 
-DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
+DISCRETE = (
+    "6xpg@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64",
+)  # fmt: skip
 CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
 EVOLVED_DISCRETE = (
     "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
@@ -71,14 +73,15 @@ class TrainConfig:
     start_rounds: int = 20
     """Generations of as many tries, at most, while perfect learners all have the same return."""
 
-    warmup: int = 150_000
+    warmup: int = 300_000
     """Real steps with which the start is improved by its perfect learner's policy gradient, before
-    learners are trained in it. Less if the target return is reached."""
+    learners are trained in it. To go on after the target return is reached pays: what has a wide
+    margin is easier to teach."""
 
     warmup_learning_rate: float = 3e-3
     """Adam's first step size in that."""
 
-    imitation: int = 25
+    imitation: int = 50
     """Outer steps of the meta-gradient, the first ones, that raise the learners' agreement with the
     perfect learner of the warm-up instead of their real return."""
 
@@ -116,7 +119,7 @@ class TrainConfig:
     """Updates from one batch of real experience. The inner loop is run again for each but the
     first, so more of them save real steps and cost seconds."""
 
-    outer_learning_rate: float = 4e-3
+    outer_learning_rate: float = 1e-3
     """Adam's first step size for the synthetic environment's parameters; it falls linearly to 0 at
     `max_real_steps`."""
 

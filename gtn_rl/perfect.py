@@ -66,7 +66,7 @@ def robust_returns(
 
 def warm_up(
     env: SyntheticEnv, task: Target, actions: Actions, critic: Critic, config: TrainConfig,
-    stream: int, goal: float | None, report: Callable[[float, float], None] = lambda *_: None,
+    stream: int, report: Callable[[float, float], None] = lambda *_: None,
 ) -> tuple[Tensor, int]:  # fmt: skip
     """Improve an environment by PPO on its perfect learner's real return.
 
@@ -77,9 +77,8 @@ def warm_up(
         task: The target.
         actions: How learners act in it.
         critic: Values of the target, fitted on the way.
-        config: Settings: `warmup` real steps at most.
+        config: Settings: `warmup` real steps.
         stream: Number of the random stream.
-        goal: Return at which to stop.
         report: Told the mean return and the share of the budget that is used, now and then.
 
     Returns:
@@ -96,10 +95,9 @@ def warm_up(
             return float(robust_returns(real, task, policy, seed, source).mean())
 
         start = score()
-        if goal is None or start < goal:
-            _ascend(env, real, actions, critic, config, stream, goal, budget, report)
-            if score() < start:
-                env.load_state_dict(before)
+        _ascend(env, real, actions, critic, config, stream, budget, report)
+        if score() < start:
+            env.load_state_dict(before)
         source = generator(config.seed, stream, 3)
         real.reset(derive(config.seed, stream, 3))
         rollout = real.rollout(policy, min(task.horizon or 256, 256), source)
@@ -109,7 +107,7 @@ def warm_up(
 
 def _ascend(
     env: SyntheticEnv, real: RealEnvs, actions: Actions, critic: Critic, config: TrainConfig,
-    stream: int, goal: float | None, budget: int, report: Callable[[float, float], None],
+    stream: int, budget: int, report: Callable[[float, float], None],
 ) -> None:  # fmt: skip
     """PPO (Schulman et al. 2017) on the perfect learner's policy, until the budget is used up."""
     policy = partial(perfect_learner, env)
@@ -137,6 +135,4 @@ def _ascend(
         finished = real.finished()
         if index % 5 == 0 and finished is not None:
             report(finished, real.steps / budget)
-            if goal is not None and finished >= goal:
-                return
             real.forget()

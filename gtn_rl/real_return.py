@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,16 @@ _OBSERVATIONS = 4096
 """Observations that all learners of a population together see in one inner step."""
 
 
+class Teach(Protocol):
+    """How a teacher trains fresh learners, all drawn from one generator."""
+
+    def __call__(  # noqa: D102
+        self, teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
+    ) -> Sequence[Learners]: ...
+
+
 class RealReturn:
-    """Learners trained in a synthetic environment, scored by their return in its target.
+    """Learners of a teacher, a synthetic environment if not said otherwise, scored by real return.
 
     In the first `imitation` outer steps they are scored by their agreement with the perfect learner
     of the start instead, which needs no real step.
@@ -46,23 +54,29 @@ class RealReturn:
     Args:
         task: The target.
         config: Settings, with learners for the target's action space.
+        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
+            given.
+        learners: How many learners a teacher trains, where the settings do not say so.
 
     Raises:
         UsageError: The target's vector environment cannot be used.
     """
 
-    def __init__(self, task: Target, config: TrainConfig) -> None:
+    def __init__(
+        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0
+    ) -> None:
         self.task, self.config = task, config
+        self._teach = teach or partial(_in_synthetic, config=config)
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
         self.goal = task.reward_threshold if config.target_return is None else config.target_return
         self.actions = make_actions(task.action_space, config.outer_noise)
         self._expert = untrained(task, config).requires_grad_(False)
         self._visited = torch.zeros(0, self._expert.noise_size)
-        self._critic = self._fresh_critic(self._expert)
-        count = config.num_learners
-        self._real = RealEnvs(task, self.actions, count, config.copies)
-        self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
+        self._count = learners or config.num_learners
+        self._real = RealEnvs(task, self.actions, self._count, config.copies)
+        self._exam = RealEnvs(task, self.actions, self._count, config.exam_copies)
         self._arena: RealEnvs | None = None
+        self.begin(self._expert.mean, self._expert.std, 0)
 
     def __enter__(self) -> RealReturn:
         """Return itself."""
@@ -85,21 +99,32 @@ class RealReturn:
             UsageError: Its networks are not those that the settings want.
         """
         config = self.config
+        steps = 0
         if config.init:
             env = self._given(config.init)
         else:
             say("searching a start")
             env, steps = search(self.task, self.actions, config, _START)
-            self.charge(steps)
-        self._critic = self._fresh_critic(env)
+        self.begin(env.mean, env.std, steps)
         if config.warmup:
             self._visited, steps = warm_up(
-                env, self.task, self.actions, self._critic, config, _WARM_UP, self.goal,
+                env, self.task, self.actions, self._critic, config, _WARM_UP,
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
             self.charge(steps)
         self._expert = copy.deepcopy(env).requires_grad_(False)
         return env
+
+    def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:
+        """Start a critic for observations of this scale `[O]`, and count what it took to find."""
+        source = generator(self.config.seed, _START, _CRITIC)
+        self._critic = Critic(mean, std, self.config.critic_learning_rate, source)
+        self._real.steps += steps
+
+    @property
+    def visited(self) -> Tensor:
+        """States `[M, O]` where learners are to agree with the expert of the warm-up, if any."""
+        return self._visited
 
     @property
     def real_steps(self) -> int:
@@ -145,11 +170,10 @@ class RealReturn:
         """Updates by one batch of real experience."""
         return 1 if step < self.config.imitation else self.config.outer_epochs
 
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> list[Learners]:
-        """Fresh learners, trained in the synthetic environment."""
-        assert isinstance(teacher, SyntheticEnv)
+    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Learners]:
+        """Fresh learners, trained by the teacher."""
         stream = generator(self.config.seed, _LEARNERS, step)
-        return inner_loop(teacher, self.config, stream, create_graph=create_graph)
+        return self._teach(teacher, stream, create_graph=create_graph)
 
     def objective(
         self, learners: Sequence[Learners], step: int
@@ -158,7 +182,7 @@ class RealReturn:
         config = self.config
         source = generator(config.seed, _ACTIONS, step)
         if step < config.imitation:
-            index = torch.randint(len(self._visited), (config.num_learners, 256), generator=source)
+            index = torch.randint(len(self._visited), (self._count, 256), generator=source)
             agree = partial(
                 agreement, expert=partial(perfect_learner, self._expert),
                 observation=self._visited[index], actions=self.actions,
@@ -216,11 +240,10 @@ class RealReturn:
         Raises:
             TrainingDivergedError: The returns are not finite.
         """
-        assert isinstance(teacher, SyntheticEnv)
         stream = generator(self.config.seed, _EVALUATION, step)
         if self.config.stock:
             return self._examine_stock(teacher, derive(self.config.seed, _EVALUATION, step))
-        learners = inner_loop(teacher, self.config, stream, create_graph=False)
+        learners = self._teach(teacher, stream, create_graph=False)
         met: list[Tensor] = []
 
         def policy(observation: Tensor) -> Tensor:
@@ -243,7 +266,8 @@ class RealReturn:
             self._visited = torch.cat([self._visited[:VISITED], flat[chosen]])
         return row
 
-    def _examine_stock(self, env: SyntheticEnv, seed: int) -> dict[str, float]:
+    def _examine_stock(self, env: nn.Module, seed: int) -> dict[str, float]:
+        assert isinstance(env, SyntheticEnv)
         config = self.config
         seeds = [derive(seed, copy) % 2**31 for copy in range(max(config.exam_copies, 10))]
         returns, steps = stock_returns(env, config.stock, self.task, config.stock_steps, seeds)
@@ -278,6 +302,9 @@ class RealReturn:
             )
         return env
 
-    def _fresh_critic(self, env: SyntheticEnv) -> Critic:
-        source = generator(self.config.seed, _START, _CRITIC)
-        return Critic(env.mean, env.std, self.config.critic_learning_rate, source)
+
+def _in_synthetic(
+    teacher: nn.Module, generator: torch.Generator, *, create_graph: bool, config: TrainConfig
+) -> Sequence[Learners]:
+    assert isinstance(teacher, SyntheticEnv)
+    return inner_loop(teacher, config, generator, create_graph=create_graph)

@@ -31,6 +31,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_real_steps": 6_000_000,
         # Episodes of a still learner last 500 steps: 150,000 do not make an expert.
         "warmup": 800_000,
+        # These two as when the shipped environment was made; the present defaults were not tried.
+        "imitation": 25,
+        "learners": ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64"),
         "outer_learning_rate": 2e-3,
     },
     "MountainCar-v0": _LONG
@@ -57,7 +60,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "MountainCarContinuous-v0": _LONG
     | _BOLD
-    | {"target_return": 100.0, "max_real_steps": 6_000_000, "imitation": 200},
+    | {
+        "target_return": 100.0,
+        "max_real_steps": 6_000_000,
+        "imitation": 200,
+        # As when the shipped environment was made; the present default was not tried.
+        "warmup": 150_000,
+    },
     "Pendulum-v1": _LONG
     | _BOLD
     | {

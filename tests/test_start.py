@@ -63,7 +63,7 @@ def test_the_warm_up_learns_a_task_within_its_budget():
     config = TrainConfig(starts=16, warmup=120_000)
     env, _ = search(task, actions, config, 0)
     critic = Critic(env.mean, env.std, 1e-3, torch.Generator().manual_seed(0))
-    visited, steps = warm_up(env, task, actions, critic, config, 1, 400.0)
+    visited, steps = warm_up(env, task, actions, critic, config, 1)
     # Two evaluations of 64 episodes and the last look around come on top of the budget.
     assert steps < 120_000 + 64 * 128 + 2 * 64 * 500 + 64 * 256
     assert visited.shape[1] == 4

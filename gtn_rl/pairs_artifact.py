@@ -1,0 +1,102 @@
+"""Saved pairs: a folder of `model.safetensors`, `config.json`, `README.md`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gtn_rl.artifact import FORMAT_VERSION, decode_space, encode_space, read_config
+from gtn_rl.card import render_pairs_card
+from gtn_rl.envs.spaces import check_spaces
+from gtn_rl.errors import ArtifactError, GTNError
+from gtn_rl.files import replacing, write_text
+from gtn_rl.pairs import Pairs
+
+
+def save_pairs(
+    pairs: Pairs,
+    folder: str | Path,
+    *,
+    training: Mapping[str, Any] | None = None,
+    results: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write pairs to a folder; a kill while writing leaves the old ones usable.
+
+    Args:
+        pairs: The pairs.
+        folder: Made if missing; the three files in it are replaced.
+        training: What they cost, as JSON: `real_steps`, `seconds`, `seed`, `command`, ...
+        results: What policies cloned from them reach, as JSON.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtifactError: A number is not finite.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in pairs.state_dict().items()}
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
+    folder = Path(folder)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "kind": "pairs",
+        "name": str(folder),
+        "target": pairs.target,
+        "observation_space": encode_space(pairs.observation_space),
+        "action_space": encode_space(pairs.action_space),
+        "pairs": pairs.count,
+        "steps": pairs.steps,
+        "optimizer": pairs.optimizer,
+        "training": dict(training or {}),
+        "results": dict(results or {}),
+    }
+    # The numbers come last: a folder without them is plainly not an artifact.
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(folder / "README.md", render_pairs_card(config))
+    with replacing(folder / "model.safetensors") as path:
+        save_file(tensors, path)
+    return folder
+
+
+def load_pairs(folder: str | Path, *, target: str | None = None) -> Pairs:
+    """Load pairs that `save_pairs` or `gtn-rl distill` wrote.
+
+    Args:
+        folder: Where they are.
+        target: Gymnasium id that they must have been made for, if it matters.
+
+    Raises:
+        ArtifactError: Nothing there, something unreadable or else there, or another target.
+    """
+    config = read_config(folder)
+    if config.get("kind") != "pairs":
+        raise ArtifactError(f"{folder} holds an environment: load it with gtn_rl.from_pretrained")
+    if target is not None and config["target"] != target:
+        raise ArtifactError(
+            f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
+        )
+    try:
+        box, actions = (decode_space(config[f"{kind}_space"]) for kind in ("observation", "action"))
+        pairs = Pairs(
+            *check_spaces(box, actions), target=config["target"], count=config["pairs"],
+            steps=config["steps"], optimizer=config["optimizer"],
+        )  # fmt: skip
+        tensors = load_file(Path(folder) / "model.safetensors")
+        pairs.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, GTNError):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise ArtifactError(
+            f"{folder} is corrupt ({type(error).__name__}: {first}): save or distill it again"
+        ) from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ArtifactError(f"{folder} is corrupt: it holds numbers that are not finite")
+    return pairs.requires_grad_(False)

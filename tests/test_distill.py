@@ -1,0 +1,346 @@
+"""Behaviour distillation: cloning against torch, the meta-gradient, runs, artifacts."""
+
+from dataclasses import replace
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+from torch.nn import functional as F
+
+import gtn_rl
+from gtn_rl import checkpoint
+from gtn_rl.agents.cloning import Cloning, Shape, fold, fresh, parse_shape
+from gtn_rl.agents.optim import SGD
+from gtn_rl.cli import main
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.errors import ArtifactError, UsageError
+from gtn_rl.inner import act
+from gtn_rl.objective import Experience, surrogate
+from gtn_rl.outer.meta_gradient import meta_gradient
+
+OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,))
+DISCRETE, BOX = spaces.Discrete(3), spaces.Box(-2.0, 1.0, (2,))
+SHAPES = [parse_shape(text) for text in ("2xtanh:6", "2xrelu:4", "2xtanh:5-4")]
+
+both_spaces = pytest.mark.parametrize("space", [DISCRETE, BOX], ids=["discrete", "box"])
+
+
+class Side(gym.Env):
+    """Say on which side of 0.3 the number is that you see, 5 times: the best return is 5."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+
+    def _see(self):
+        self.seen = self.np_random.uniform(-1, 1, 1).astype("float32")
+        return self.seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return self._see(), {}
+
+    def step(self, action):
+        reward = float(action == (self.seen[0] > 0.3))
+        self.age += 1
+        return self._see(), reward, False, self.age == 5, {}
+
+
+def make(space, **kwargs):
+    return gtn_rl.Pairs(
+        OBSERVATIONS,
+        space,
+        mean=np.array([0.1, -0.2, 0.5]),
+        std=np.array([1.0, 0.5, 2.0]),
+        **kwargs,
+    ).double()
+
+
+def modules(stack, row):
+    """One network of a stack as torch has it."""
+    layers = []
+    for weight, bias in stack.network.layers(stack.parameters.detach()):
+        linear = nn.Linear(*weight.shape[1:], dtype=weight.dtype)
+        linear.load_state_dict({"weight": weight[row].T, "bias": bias[row, 0]})
+        layers += [linear, nn.Tanh()]
+    return nn.Sequential(*layers[:-1])
+
+
+@both_spaces
+def test_cloning_equals_torch(space, generator):
+    pairs = make(space, count=4, steps=7)
+    with torch.no_grad():
+        pairs.log_rates.copy_(torch.linspace(-2, 0, 7))
+    algorithm = Cloning(pairs.discrete, SGD())
+    (stack,) = fresh(
+        [Shape(1, "tanh", (8, 6))], 3, pairs.wanted.shape[1], algorithm,
+        generator=torch.Generator().manual_seed(5), dtype=torch.float64,
+    )  # fmt: skip
+    network = modules(stack, 0)
+    optimizer = torch.optim.SGD(network.parameters(), 1.0)
+    seen = ((pairs.states - pairs.mean) / pairs.std).detach()
+    for rate in pairs.rates.detach():
+        outputs = network(seen)
+        if pairs.discrete:
+            loss = F.cross_entropy(outputs, pairs.actions.detach())
+        else:
+            loss = F.mse_loss(outputs, (pairs.actions.detach() + 0.5) / 1.5)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = float(rate)
+        optimizer.step()
+    observation = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    expected = network((observation - pairs.mean) / pairs.std)
+    if not pairs.discrete:
+        expected = -0.5 + 1.5 * expected
+    policy = pairs.clone((8, 6), seed=5)
+    torch.testing.assert_close(policy(observation), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_folded_networks_are_the_same_policies(generator):
+    stack = fresh(SHAPES, 3, 2, Cloning(False, SGD()), generator=generator, dtype=torch.float64)[0]
+    mean, std = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    middle, half = torch.randn(2, 2, generator=generator, dtype=torch.float64)
+    observation = torch.randn(4, 9, 3, generator=generator, dtype=torch.float64)
+    expected = middle + half * stack.outputs((observation - mean) / std)
+    got = fold(stack, mean, std, middle, half).outputs(observation)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@both_spaces
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_meta_gradient_equals_finite_differences(space, optimizer):
+    pairs = make(space, count=3, steps=4, optimizer=optimizer, learning_rate=0.1)
+    actions = make_actions(space, 0.5)
+    source = torch.Generator().manual_seed(0)
+
+    def teach():
+        stream = torch.Generator().manual_seed(3)
+        return pairs.teach(SHAPES, stream, create_graph=True, temperature=0.5)
+
+    def normal(*shape):
+        return torch.randn(6, 9, *shape, generator=source, dtype=torch.float64)
+
+    observation, weight, advantage = normal(3), (normal() > -0.8).double(), normal()
+    with torch.no_grad():
+        outputs = act(teach(), observation)
+        action = actions.sample(outputs, source)
+        behaviour = actions.log_probability(outputs, action) + 0.05 * normal()
+    experience = Experience(observation, action, behaviour, advantage, weight, advantage)
+
+    def score(trained):
+        return surrogate(partial(act, trained), experience, actions, 0.2)
+
+    _, gradients = meta_gradient(teach(), score, list(pairs.parameters()))
+    step = 1e-6
+    for parameter, gradient in zip(pairs.parameters(), gradients, strict=True):
+        assert gradient.abs().max() > 1e-6
+        for index in range(parameter.numel()):
+            values = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    parameter.view(-1)[index] += sign * step
+                    values.append(float(score(teach())))
+                    parameter.view(-1)[index] -= sign * step
+            finite = (values[0] - values[1]) / (2 * step)
+            assert float(gradient.view(-1)[index]) == pytest.approx(finite, rel=1e-3, abs=1e-7)
+
+
+SIDE = gtn_rl.DistillConfig(
+    pairs=2,
+    steps=5,
+    clone_learning_rate=1.0,
+    networks=("4xtanh:32",),
+    starts=1,
+    temperature=1.0,
+    max_real_steps=60_000,
+    rollout_steps=32,
+    copies=8,
+    discount=0.0,
+    target_return=4.9,
+    patience=2,
+)
+
+
+def test_a_probe_is_solved_from_two_pairs():
+    result = gtn_rl.distill(Side, config=SIDE, progress_bar=False)
+    assert result.score > 4.7
+    unseen = gtn_rl.clone_returns(result.pairs, Side, networks="10xtanh:48", episodes=10, seed=1)
+    assert unseen.shape == (10, 10)
+    assert unseen.mean() > 4.4
+
+
+TINY = gtn_rl.DistillConfig(
+    pairs=2,
+    steps=2,
+    networks=("2xtanh:8", "1xrelu:6"),
+    copies=2,
+    exam_copies=1,
+    rollout_steps=16,
+    evaluate_every=2,
+    starts=2,
+    max_real_steps=12_000,
+)
+
+
+def run(out=None, config=TINY, **kwargs):
+    return gtn_rl.distill("CartPole-v1", out, config, progress_bar=False, **kwargs)
+
+
+def test_a_run_leaves_pairs_that_load_again(tmp_path):
+    result = run(tmp_path / "run")
+    assert result.stopped == "real steps"
+    loaded = gtn_rl.load_pairs(tmp_path / "run", target="CartPole-v1")
+    for name, value in result.pairs.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name])
+    assert loaded.states.shape == (2, 4)
+    torch.testing.assert_close(loaded.actions.sum(1), torch.ones(2))
+    assert result.rows[-1]["evaluation_relu:6"] > 0
+    head = (tmp_path / "run" / "log.csv").read_text().splitlines()[0]
+    assert head.endswith("evaluation_tanh:8,evaluation_relu:6")
+    policy = loaded.clone((5,), "relu", seed=1)
+    assert policy(torch.zeros(7, 4)).shape == (7, 2)
+    assert torch.equal(policy[0].weight, loaded.clone((5,), "relu", seed=1)[0].weight)
+    assert not torch.equal(policy[0].weight, loaded.clone((5,), "relu", seed=2)[0].weight)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    save = checkpoint.save
+
+    def save_and_die(folder, target, config, progress, parts):
+        save(folder, target, config, progress, parts)
+        if progress.step == 4:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = run(tmp_path / "killed", resume=True)
+    assert whole.real_steps == resumed.real_steps
+    for name, value in whole.pairs.state_dict().items():
+        assert torch.equal(value, resumed.pairs.state_dict()[name])
+
+
+def test_artifacts_of_another_kind_are_told_apart(tmp_path, env):
+    gtn_rl.save_pretrained(env, tmp_path / "env")
+    with pytest.raises(ArtifactError, match="from_pretrained"):
+        gtn_rl.load_pairs(tmp_path / "env")
+    folder = gtn_rl.save_pairs(make(BOX, target="Aim-v0").float(), tmp_path / "pairs")
+    with pytest.raises(ArtifactError, match="load_pairs"):
+        gtn_rl.from_pretrained(folder)
+    with pytest.raises(ArtifactError, match="not for CartPole-v1"):
+        gtn_rl.load_pairs(folder, target="CartPole-v1")
+    (folder / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(ArtifactError, match="corrupt"):
+        gtn_rl.load_pairs(folder)
+    broken = make(BOX)
+    broken.wanted.data[0, 0] = torch.nan
+    with pytest.raises(ArtifactError, match="wanted is not finite"):
+        gtn_rl.save_pairs(broken, folder)
+
+
+def test_members_teach_a_row_each(generator):
+    many = make(DISCRETE, count=3, steps=4, members=2, generator=generator)
+    one = make(DISCRETE, count=3, steps=4)
+    shapes = [Shape(2, "tanh", (5,))]
+    rows = []
+    for member in range(2):
+        with torch.no_grad():
+            one.normal.copy_(many.normal[member])
+            one.wanted.copy_(many.wanted[member])
+        (stack,) = one.teach(shapes, torch.Generator().manual_seed(1))
+        rows.append(stack.parameters[member])
+    (stack,) = many.teach(shapes, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(stack.parameters, torch.stack(rows))
+
+
+def test_pairs_may_start_as_an_experts_experience(tmp_path):
+    config = replace(SIDE, warmup=2_000, imitation=4, evaluate_every=2, max_real_steps=8_000)
+    result = gtn_rl.distill(Side, config=config, progress_bar=False)
+    assert result.score > 3.5
+    pairs = make(BOX, count=2)
+    states = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    pairs.be(states, torch.tensor([[-0.5, 0.25], [9.0, -9.0]], dtype=torch.float64))
+    torch.testing.assert_close(pairs.states, states)
+    expected = torch.tensor([[-0.5, 0.25], [1.0, -2.0]], dtype=torch.float64)
+    torch.testing.assert_close(pairs.actions, expected)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"pairs": 0},
+        {"steps": 0},
+        {"networks": ()},
+        {"networks": ("8xtan:64",)},
+        {"networks": ("tanh:64",)},
+        {"optimizer": "sdg"},
+        {"temperature": 0.0},
+        {"clone_learning_rate": -1.0},
+        {"discount": 1.0},
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_spent(bad):
+    with pytest.raises(UsageError):
+        gtn_rl.DistillConfig(**bad)
+
+
+def test_bad_clones_are_refused():
+    with pytest.raises(UsageError, match="hidden must be"):
+        make(BOX).clone(())
+    with pytest.raises(UsageError, match="Did you mean 'sgd'"):
+        make(BOX, optimizer="sg")
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return stop.value.code, output.out, output.err
+
+
+def test_command_line(capsys, tmp_path):
+    out = tmp_path / "pairs"
+    tiny = [
+        *("--pairs", 2, "--steps", 1, "--networks", "2xtanh:8", "--copies", 2, "--exam-copies", 1),
+        *(
+            "--starts",
+            8,
+            "--rollout-steps",
+            16,
+            "--evaluate-every",
+            2,
+            "--no-progress",
+            "--max-real-steps",
+        ),
+    ]
+    code, printed, _ = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 12000)
+    assert code == 0
+    assert "2 pairs in 1 steps" in printed
+    code, printed, _ = call(capsys, "show", out)
+    assert code == 0
+    assert "2 synthetic (state, action) pairs" in printed
+    code, _, error = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny, 12000)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--resume" in error
+    code, _, _ = call(capsys, "distill", "CartPole-v1", "--out", out, "--resume", *tiny, 14000)
+    assert code == 0
+    code, _, error = call(capsys, "distill", "CartPol-v1", "--out", tmp_path / "x")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "Did you mean 'CartPole-v1'" in error
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved_from_four_pairs():
+    result = gtn_rl.distill("CartPole-v1", progress_bar=False)
+    assert gtn_rl.clone_returns(result.pairs, networks="20xtanh:64-64", seed=1).mean() > 475
