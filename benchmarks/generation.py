@@ -29,7 +29,7 @@ from gtn_rl.settings import settings_for
 RESULTS = Path(__file__).parent / "results" / "generation.json"
 LEARNERS = {
     "ppo": {"learners": ("1xppo-10x10@tanh:64-64",), "inner_steps": 500, "batch_size": 200},
-    "dqn": {"learners": ("1xdqn-greedy@tanh:64-64",), "inner_steps": 1000, "batch_size": 100},
+    "dqn": {"learners": ("1xdqn-greedy@relu:64-64",), "inner_steps": 1000, "batch_size": 100},
 }
 
 
