@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | compare | show | zoo`."""
+"""The command line: `gtn-rl train | compare | show | supervised | zoo`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import tyro
 from gtn_rl.config import TrainConfig
 from gtn_rl.errors import GTNError
 from gtn_rl.settings import SETTINGS, settings_for
+from gtn_rl.supervised.config import SupervisedConfig
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,52 @@ class Zoo:
         return 0
 
 
+@dataclass(frozen=True)
+class Supervised:
+    """Meta-train a teacher of classifiers: the original Generative Teaching Network."""
+
+    data: tyro.conf.Positional[str]
+    """digits, mnist1d, mnist, fashion-mnist or cifar10."""
+
+    out: Path
+    """Folder for the artifact, the logs and the checkpoints."""
+
+    data_folder: Path | None = None
+    """Folder with the files of mnist, fashion-mnist or cifar10; nothing is downloaded."""
+
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    config: Annotated[SupervisedConfig, tyro.conf.arg(name="")] = field(
+        default_factory=SupervisedConfig
+    )
+    """Settings of the training."""
+
+    def run(self) -> int:
+        """Train; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.supervised import train
+
+        result = train(
+            self.data, self.out, self.config,
+            resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
+            command="gtn-rl " + shlex.join(sys.argv[1:]),
+        )  # fmt: skip
+        print(
+            f"{result.stopped} after {result.seconds:.0f} s; fresh learners after "
+            f"{self.config.inner_steps} steps: {result.validation:.1f} % of the validation and "
+            f"{result.test:.1f} % of the test set right\nartifact: {self.out}"
+        )
+        return 130 if result.stopped == "interrupted" else 0
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Supervised, tyro.conf.subcommand("supervised")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]
 )
 
@@ -161,7 +204,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
+def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Supervised | Zoo:
     """The command, with the settings of a known target as the defaults of its training."""
     command = _parse(arguments, None)
     if isinstance(command, Train) and command.target in SETTINGS:
@@ -170,9 +213,11 @@ def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Zoo:
     return command
 
 
-def _parse(arguments: Sequence[str] | None, default: Train | None) -> Train | Compare | Show | Zoo:
+def _parse(
+    arguments: Sequence[str] | None, default: Train | None
+) -> Train | Compare | Show | Supervised | Zoo:
     options: dict[str, Any] = {} if default is None else {"default": default}
-    command: Train | Compare | Show | Zoo = tyro.cli(
+    command: Train | Compare | Show | Supervised | Zoo = tyro.cli(
         Command, prog="gtn-rl", args=arguments, description=__doc__, **options
     )
     return command

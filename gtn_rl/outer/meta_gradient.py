@@ -1,4 +1,4 @@
-"""Gradient of the learners' score on the real task with respect to the teacher that trained them."""
+"""Gradient of learners' score on the real task with respect to the teacher that trained them."""
 
 from __future__ import annotations
 
