@@ -19,7 +19,7 @@ class SupervisedConfig:
     """What teaches: a generator with curriculum, shuffled-batches, all-shuffled or no-curriculum;
     distillation (learned images); or real (real data whose learning rates are learned)."""
 
-    outer_steps: int = 1_200
+    outer_steps: int = 400
     """Updates of the teacher."""
 
     max_minutes: float = 30.0
@@ -31,7 +31,7 @@ class SupervisedConfig:
     batch_size: int = 32
     """Examples in each of those steps."""
 
-    learners: tuple[str, ...] = ("8xmlp@relu:64-64",)
+    learners: tuple[str, ...] = ("4xmlp@relu:64-64",)
     """Learners trained side by side, as count x kind @ activation : hidden units, such as
     4xmlp@relu:32..128-64 2xcnn3@relu:8-16: a width of 32..128 is drawn anew for each learner. Data
     that is to teach networks it never saw needs a mix."""
@@ -56,7 +56,7 @@ class SupervisedConfig:
     hidden: int = 128
     """Hidden units of the generator."""
 
-    first_rate: float = 0.1
+    first_rate: float = 0.2
     """Learning rate of every inner step before it is learned."""
 
     first_momentum: float = 0.5
@@ -100,6 +100,6 @@ class SupervisedConfig:
         if min(self.segment, self.draw) < 0:
             raise UsageError("segment and draw must not be negative")
         if not self.learners:
-            raise UsageError("learners must name at least one kind, such as 8xmlp@relu:64-64")
+            raise UsageError("learners must name at least one kind, such as 4xmlp@relu:64-64")
         for text in self.learners:
             parse_group(text)
