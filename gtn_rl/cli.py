@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | compare | show | supervised | zoo`."""
+"""The command line: `gtn-rl train | compare | show | supervised | search | zoo`."""
 
 from __future__ import annotations
 
@@ -187,11 +187,49 @@ class Supervised:
         return 130 if result.stopped == "interrupted" else 0
 
 
+@dataclass(frozen=True)
+class Search:
+    """Search networks by short trainings by a teacher, then train the best on real data."""
+
+    teacher: tyro.conf.Positional[Path]
+    """Folder of a teacher, as gtn-rl supervised makes it."""
+
+    data_folder: Path | None = None
+    """Folder with the files of mnist, fashion-mnist or cifar10."""
+
+    trials: int = 60
+    """Networks that are tried with the teacher."""
+
+    max_params: int | None = None
+    """Networks with more parameters are not tried."""
+
+    real_steps: int = 2_000
+    """Steps on real data for each network of the Pareto front."""
+
+    seed: int = 0
+    """Seed of the search."""
+
+    def run(self) -> int:
+        """Search, train the front on real data, print it."""
+        from gtn_rl.search import front_table, search
+        from gtn_rl.supervised import load, load_teacher, saved_task
+
+        data = load(saved_task(self.teacher), self.data_folder)
+        teacher, config = load_teacher(self.teacher, data)
+        found = search(
+            teacher, data, config,
+            trials=self.trials, max_params=self.max_params, seed=self.seed,
+        )  # fmt: skip
+        print(front_table(found, data, self.real_steps, self.seed))
+        return 0
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Supervised, tyro.conf.subcommand("supervised")]
+    | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]
 )
 
@@ -204,7 +242,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Supervised | Zoo:
+def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Supervised | Search | Zoo:
     """The command, with the settings of a known target as the defaults of its training."""
     command = _parse(arguments, None)
     if isinstance(command, Train) and command.target in SETTINGS:
@@ -215,9 +253,9 @@ def parse(arguments: Sequence[str] | None) -> Train | Compare | Show | Supervise
 
 def _parse(
     arguments: Sequence[str] | None, default: Train | None
-) -> Train | Compare | Show | Supervised | Zoo:
+) -> Train | Compare | Show | Supervised | Search | Zoo:
     options: dict[str, Any] = {} if default is None else {"default": default}
-    command: Train | Compare | Show | Supervised | Zoo = tyro.cli(
+    command: Train | Compare | Show | Supervised | Search | Zoo = tyro.cli(
         Command, prog="gtn-rl", args=arguments, description=__doc__, **options
     )
     return command

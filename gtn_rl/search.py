@@ -153,7 +153,9 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
         np.sign(np.subtract.outer(values, values))
         for values in (np.asarray(first, np.float64), np.asarray(second, np.float64))
     ]
-    return float((signs[0] * signs[1]).sum() / np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum()))
+    return float(
+        (signs[0] * signs[1]).sum() / np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
+    )
 
 
 def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -222,7 +224,9 @@ def search(
         units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
         activation = trial.suggest_categorical("activation", ACTIVATIONS)
         chosen = [
-            units[trial.suggest_int(f"{'mlp' if kind == 'mlp' else 'cnn'}{layer}", 0, len(units) - 1)]
+            units[
+                trial.suggest_int(f"{'mlp' if kind == 'mlp' else 'cnn'}{layer}", 0, len(units) - 1)
+            ]
             for layer in range(trial.suggest_int("layers", 1, 3))
         ]
         text = f"{kind}@{activation}:{'-'.join(map(str, chosen))}"
@@ -232,11 +236,33 @@ def search(
             tried[text] = float(proxy_scores(teacher, data, config, [text], seed=seed)[0])
         return tried[text]
 
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
-    )
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(objective, n_trials=trials)
     if not tried:
         raise UsageError(f"no candidate of at most {max_params} parameters: allow more, or trials")
     texts = sorted(tried, key=lambda text: -tried[text])
     return Found(texts, [tried[t] for t in texts], [parameters_of(t, data) for t in texts])
+
+
+def front_table(found: Found, data: Data, steps: int, seed: int) -> str:
+    """The Pareto front as a Markdown table, its networks trained on real data and tested.
+
+    Args:
+        found: What a search ended with.
+        data: The task.
+        steps: Of the training on real data.
+        seed: Of that.
+    """
+    front = found.front()
+    texts = [found.texts[index] for index in front]
+    real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)[:, -1]
+    lines = [
+        f"| network | parameters | by the teacher, % | after {steps:,} real steps, % |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for index, score in zip(front, real, strict=True):
+        lines.append(
+            f"| {found.texts[index]} | {found.sizes[index]:,} | {found.scores[index]:.1f} | "
+            f"{score:.1f} |"
+        )
+    return "\n".join(lines)

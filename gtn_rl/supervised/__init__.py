@@ -6,7 +6,7 @@ through it, in the same outer loop as synthetic environments.
 
 from __future__ import annotations
 
-from gtn_rl.supervised.artifact import load_teacher, save_teacher
+from gtn_rl.supervised.artifact import load_teacher, save_teacher, saved_task
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import DATASETS, Data, from_arrays, from_torch, load
 from gtn_rl.supervised.evaluate import final_accuracies
@@ -25,5 +25,6 @@ __all__ = [
     "load",
     "load_teacher",
     "save_teacher",
+    "saved_task",
     "train",
 ]

@@ -130,6 +130,22 @@ def load_teacher(
     return teacher, config
 
 
+def saved_task(folder: str | Path) -> str:
+    """Name of the data that a saved teacher was made for.
+
+    Raises:
+        ArtifactError: No teacher there.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return str(content["data"]["name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{folder} holds no teacher of classifiers: train one with gtn-rl supervised"
+        ) from error
+
+
 def _shape_only(known: Mapping[str, Any]) -> Data:
     empty = Part(torch.zeros(0, math.prod(known["shape"])), torch.zeros(0, dtype=torch.long))
     return Data(known["name"], tuple(known["shape"]), known["classes"], empty, empty, empty)

@@ -24,8 +24,9 @@ def final_accuracies(
     *,
     learners: Sequence[str] = (),
     count: int = 32,
+    on: str = "test",
 ) -> Tensor:
-    """Test accuracies in percent of fresh classifiers, `count` of each kind: `[kinds * count]`.
+    """Accuracies in percent of fresh classifiers, `count` of each kind: `[kinds * count]`.
 
     Args:
         teacher: Finished; nothing may be chosen by what this returns.
@@ -34,9 +35,10 @@ def final_accuracies(
         seed: Of the classifiers.
         learners: Kinds of classifiers; those it was trained with if not given.
         count: Classifiers of each kind.
+        on: Part of the data.
     """
     kinds = tuple(learners) or config.learners
     stacks = taught(
         teacher, data, replace(config, learners=kinds, draw=0), generator(seed, _TEST), count=count
     )
-    return torch.cat([accuracy(stack, data.test) for stack in stacks])
+    return torch.cat([accuracy(stack, getattr(data, on)) for stack in stacks])

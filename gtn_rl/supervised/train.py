@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ class SupervisedResult:
     """A trained teacher and what it cost.
 
     Args:
-        teacher: That of the best validation accuracy.
-        validation: That accuracy, in percent.
+        teacher: That of the least validation loss.
+        validation: Mean accuracy in percent of its fresh learners on the validation set.
         test: Mean accuracy in percent of fresh learners on the test set; measured once, at the end.
         seconds: Wall time of the meta-training.
         stopped: Why it ended: `"outer steps"`, `"minutes"` or `"interrupted"`.
@@ -91,10 +92,11 @@ def train(
     if folder is not None and resume and checkpoint.started(folder):
         progress = checkpoint.load(folder, task.name, config, parts, _BUDGET)
 
-    def save(test: float | None = None) -> None:
+    results: dict[str, float] = {}
+
+    def save() -> None:
         if folder is None:
             return
-        results = {"validation": progress.best} | ({} if test is None else {"test": test})
         training = {
             "outer_steps": progress.step,
             "real_examples": progress.real_steps,
@@ -105,17 +107,19 @@ def train(
         save_teacher(parts.best, folder, task, config, training=training, results=results)
         checkpoint.save(folder, task.name, config, progress, parts)
 
-    shown = ("loss", "evaluation")
+    shown = ("loss", "accuracy")
     with RunLog(folder, progress.rows, progress=progress_bar, columns=COLUMNS, shown=shown) as log:
         try:
             outer_loop(problem, parts, progress, log, save)
         except KeyboardInterrupt:
             progress.stopped = "interrupted"
-    test = float("nan")
     if progress.best > -float("inf"):
-        test = float(final_accuracies(parts.best, task, config, config.seed).mean())
+        for part in ("validation", "test"):
+            accuracies = final_accuracies(parts.best, task, config, config.seed, on=part)
+            results[part] = float(accuracies.mean())
         if progress.stopped != "interrupted":
-            save(test)
+            save()
     return SupervisedResult(
-        parts.best, progress.best, test, progress.seconds, progress.stopped, progress.rows
-    )
+        parts.best, results.get("validation", math.nan), results.get("test", math.nan),
+        progress.seconds, progress.stopped, progress.rows,
+    )  # fmt: skip
