@@ -179,12 +179,15 @@ class Supervised:
             resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
             command="gtn-rl " + shlex.join(sys.argv[1:]),
         )  # fmt: skip
+        if result.stopped == "interrupted":
+            print(f"interrupted; gtn-rl supervised {self.data} --out {self.out} --resume goes on")
+            return 130
         print(
             f"{result.stopped} after {result.seconds:.0f} s; fresh learners after "
             f"{self.config.inner_steps} steps: {result.validation:.1f} % of the validation and "
             f"{result.test:.1f} % of the test set right\nartifact: {self.out}"
         )
-        return 130 if result.stopped == "interrupted" else 0
+        return 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class SupervisedConfig:
     """What teaches: a generator with curriculum, shuffled-batches, all-shuffled or no-curriculum;
     distillation (learned images); or real (real data whose learning rates are learned)."""
 
-    outer_steps: int = 400
+    outer_steps: int = 600
     """Updates of the teacher."""
 
     max_minutes: float = 30.0

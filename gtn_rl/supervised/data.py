@@ -42,7 +42,7 @@ class Data:
         shape: Of an input: `(features,)`, `(channels, length)` or `(channels, height, width)`.
         classes: C.
         train: What the meta-gradient is computed on.
-        validation: What chooses the best teacher.
+        validation: What a run is watched by.
         test: What is scored at the very end, and never before.
     """
 
@@ -71,7 +71,7 @@ def from_arrays(
         inputs: `[N, features]`, `[N, channels, length]` or `[N, channels, height, width]`.
         labels: Classes `[N]`, whole numbers from 0.
         test: Inputs and labels of the test set; a share of the others if not given.
-        validation_share: Share of the examples that chooses the best teacher.
+        validation_share: Share of the examples that a run is watched by.
         test_share: Share of the examples that is the test set, if none is given.
         seed: Of the split.
 

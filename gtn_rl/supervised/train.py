@@ -32,7 +32,9 @@ class SupervisedResult:
     """A trained teacher and what it cost.
 
     Args:
-        teacher: That of the least validation loss.
+        teacher: The averaged teacher at the end of the schedule. None is picked by its validation
+            accuracy: of digits' 180 examples that says less than the step size having fallen to 0,
+            and picking by it kept teachers that were worse by 2 points.
         validation: Mean accuracy in percent of its fresh learners on the validation set.
         test: Mean accuracy in percent of fresh learners on the test set; measured once, at the end.
         seconds: Wall time of the meta-training.
@@ -104,10 +106,10 @@ def train(
             "stopped": progress.stopped or "still running",
             "command": command,
         }
-        save_teacher(parts.best, folder, task, config, training=training, results=results)
+        save_teacher(parts.averaged, folder, task, config, training=training, results=results)
         checkpoint.save(folder, task.name, config, progress, parts)
 
-    shown = ("loss", "accuracy")
+    shown = ("loss", "evaluation")
     with RunLog(folder, progress.rows, progress=progress_bar, columns=COLUMNS, shown=shown) as log:
         try:
             outer_loop(problem, parts, progress, log, save)
@@ -115,11 +117,11 @@ def train(
             progress.stopped = "interrupted"
     if progress.best > -float("inf"):
         for part in ("validation", "test"):
-            accuracies = final_accuracies(parts.best, task, config, config.seed, on=part)
+            accuracies = final_accuracies(parts.averaged, task, config, config.seed, on=part)
             results[part] = float(accuracies.mean())
         if progress.stopped != "interrupted":
             save()
     return SupervisedResult(
-        parts.best, results.get("validation", math.nan), results.get("test", math.nan),
+        parts.averaged, results.get("validation", math.nan), results.get("test", math.nan),
         progress.seconds, progress.stopped, progress.rows,
     )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Does a short training by a teacher rank networks as long real training does?
+
+A teacher of MNIST-1D is meta-trained with learners from all over the search space. Then candidates
+are trained for its few steps, and on real data, for as few and for many more. Truth is the test
+accuracy after long real training. Real data has its best constant learning rate at every number of
+steps, chosen by the very correlation that is reported. Usage:
+
+    python benchmarks/search.py [--candidates 60]
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from gtn_rl.search import (
+    RealTraining,
+    candidates,
+    kendall,
+    parameters_of,
+    proxy_scores,
+    real_scores,
+    spearman,
+)
+from gtn_rl.supervised import SupervisedConfig, load, train
+
+RESULTS = Path(__file__).parent / "results" / "search.json"
+POOL = (
+    "2xmlp@relu:8..128", "2xmlp@tanh:8..64-8..64", "2xmlp@relu:8..64-8..64-8..64",
+    "2xcnn3@relu:4..32", "2xcnn5@tanh:4..32", "2xcnn3@tanh:4..16-4..32", "2xcnn7@relu:4..16-4..32",
+    "2xcnn5@relu:4..16-4..16-4..16",
+)  # fmt: skip
+RATES = (0.02, 0.1)
+
+
+@dataclass
+class Arguments:
+    """Ranking networks by proxy."""
+
+    candidates: int = 60
+    """Networks."""
+    truth_steps: int = 1_000
+    """Steps of the long real training."""
+    inner_steps: int = 16
+    """Steps of the teacher."""
+    outer_steps: int = 300
+    """Updates of the teacher."""
+    task: str = "mnist1d"
+    """Data."""
+    out: Path = Path("runs/search")
+    """Folder for the runs."""
+
+
+def main(arguments: Arguments) -> None:
+    torch.set_num_threads(1)
+    data, texts = load(arguments.task), candidates(arguments.candidates, 0)
+    content: dict[str, object] = {"arguments": {k: str(v) for k, v in vars(arguments).items()}}
+    seconds: dict[str, float] = {}
+    clock = time.process_time()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        seconds[name] = round(time.process_time() - clock, 1)
+        clock = time.process_time()
+        print(name, seconds[name], flush=True)
+
+    truth = real_scores(data, texts, RealTraining(arguments.truth_steps), on="test")[:, -1]
+    lap("truth")
+    content["candidates"] = [
+        {"network": text, "parameters": parameters_of(text, data), "truth": round(score, 2)}
+        for text, score in zip(texts, truth, strict=True)
+    ]
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+
+    def correlations(scores: np.ndarray) -> dict[str, float]:
+        half = truth >= np.median(truth)
+        return {
+            "spearman": round(spearman(scores, truth), 3),
+            "kendall": round(kendall(scores, truth), 3),
+            "spearman_top_half": round(spearman(scores[half], truth[half]), 3),
+        }
+
+    steps = arguments.inner_steps
+    keep = [times * steps for times in (1, 2, 4, 9)]
+    by_rate = [
+        real_scores(
+            data, texts, RealTraining(keep[-1], rate, batch=32, cosine=False), keep=keep[:-1]
+        )
+        for rate in RATES
+    ]
+    lap("real, constant rates")
+    rows = {}
+    for column, number in enumerate(keep):
+        best = max(by_rate, key=lambda scores: spearman(scores[:, column], truth))
+        rows[f"real data, {number} steps"] = correlations(best[:, column])
+    for name in ("curriculum", "distillation", "real"):
+        config = SupervisedConfig(
+            teacher=name, inner_steps=steps, learners=POOL, draw=2, max_minutes=60,
+            outer_steps=arguments.outer_steps // (1 if name != "real" else 3), first_rate=0.05,
+        )  # fmt: skip
+        result = train(data, arguments.out / name, config, progress_bar=False)
+        lap(f"meta-training, {name}")
+        scores = proxy_scores(result.teacher, data, config, texts)
+        lap(f"{arguments.candidates} proxies, {name}")
+        label = "real data, learned rates" if name == "real" else name
+        rows[f"{label}, {steps} steps"] = correlations(scores) | {
+            "mean": round(float(scores.mean()), 1)
+        }
+        content |= {"correlations": rows, "cpu_seconds": seconds}
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+        print(json.dumps(rows, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
