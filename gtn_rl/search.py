@@ -143,8 +143,8 @@ def real_scores(
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
     """Correlation of ranks, ties sharing theirs."""
-    ranks = [_ranks(np.asarray(values, np.float64)) for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([_ranks(np.asarray(values, np.float64)) for values in (first, second)])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 def kendall(first: ArrayLike, second: ArrayLike) -> float:
