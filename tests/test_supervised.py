@@ -224,6 +224,32 @@ def test_local_idx_files_are_read(name, folder, tmp_path):
         load(name, tmp_path / "nowhere")
 
 
+def test_cifars_channels_come_first_and_nothing_is_downloaded(monkeypatch, tmp_path):
+    """With a stand-in for torchvision, whose own reader accepts the whole files only."""
+    import sys
+    import types
+
+    class CIFAR10:
+        def __init__(self, root, train, download):
+            assert not download
+            if root.name == "nowhere":
+                raise RuntimeError("Dataset not found or corrupted.")
+            count = 20 if train else 5
+            self.data = np.zeros((count, 32, 32, 3), np.uint8)
+            self.data[..., 1] = np.arange(count)[:, None, None]
+            self.targets = [index % 10 for index in range(count)]
+
+    stand_in = types.SimpleNamespace(datasets=types.SimpleNamespace(CIFAR10=CIFAR10))
+    monkeypatch.setitem(sys.modules, "torchvision", stand_in)
+    data = load("cifar10", tmp_path)
+    assert data.shape == (3, 32, 32)
+    green = data.test.inputs.view(5, 3, 32, 32)[:, 1]
+    assert torch.equal(green.mean((1, 2)).argsort(), torch.arange(5))
+    assert len(data.test.inputs[0].view(3, -1)[0].unique()) == 1
+    with pytest.raises(UsageError, match="does not hold"):
+        load("cifar10", tmp_path / "nowhere")
+
+
 def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     import sys
 
