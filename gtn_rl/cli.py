@@ -206,6 +206,12 @@ class Search:
     max_params: int | None = None
     """Networks with more parameters are not tried."""
 
+    max_latency_us: float | None = None
+    """Nor those that take longer than this for one example, on this machine."""
+
+    max_memory_kb: float | None = None
+    """Nor those whose parameters take more than this."""
+
     real_steps: int = 2_000
     """Steps on real data for each network of the Pareto front."""
 
@@ -215,13 +221,15 @@ class Search:
     def run(self) -> int:
         """Search, train the front on real data, print it."""
         from gtn_rl.search import front_table, search
+        from gtn_rl.space import Limits
         from gtn_rl.supervised import load, load_teacher, saved_task
 
         data = load(saved_task(self.teacher), self.data_folder)
         teacher, config = load_teacher(self.teacher, data)
         found = search(
             teacher, data, config,
-            trials=self.trials, max_params=self.max_params, seed=self.seed,
+            trials=self.trials, seed=self.seed,
+            limits=Limits(self.max_params, self.max_latency_us, self.max_memory_kb),
         )  # fmt: skip
         print(front_table(found, data, self.real_steps, self.seed))
         return 0

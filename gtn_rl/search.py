@@ -15,43 +15,12 @@ from torch.nn import functional as F
 from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.seeding import generator
+from gtn_rl.space import ACTIVATIONS, CNN_CHANNELS, KINDS, MLP_UNITS, Limits, parameters_of
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.problem import accuracy, taught
 
-MLP_UNITS = (4, 8, 16, 32, 64, 128)
-CNN_CHANNELS = (2, 4, 8, 16, 32)
-KINDS = ("mlp", "cnn3", "cnn5", "cnn7")
-ACTIVATIONS = ("relu", "tanh")
-_SPACE, _PROXY, _TRUTH = range(10, 13)
-
-
-def candidates(count: int, seed: int) -> list[str]:
-    """Different networks of one to three layers, as `parse_group` reads them.
-
-    Args:
-        count: How many.
-        seed: Of the choice.
-
-    Raises:
-        UsageError: More than the space holds.
-    """
-    if not 0 < count <= 500:
-        raise UsageError(f"candidates must be from 1 to 500, got {count}")
-    source = np.random.default_rng([seed, _SPACE])
-    found: dict[str, None] = {}
-    while len(found) < count:
-        kind = KINDS[source.integers(len(KINDS))]
-        units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
-        chosen = source.choice(units, source.integers(1, 4))
-        activation = ACTIVATIONS[source.integers(len(ACTIVATIONS))]
-        found[f"{kind}@{activation}:{'-'.join(map(str, chosen))}"] = None
-    return list(found)
-
-
-def parameters_of(text: str, data: Data) -> int:
-    """Parameters of a candidate for a task."""
-    return parse_group(text).network(data.shape, data.classes).num_parameters
+_PROXY, _TRUTH = range(10, 12)
 
 
 def proxy_scores(
@@ -195,7 +164,7 @@ def search(
     config: SupervisedConfig,
     *,
     trials: int = 60,
-    max_params: int | None = None,
+    limits: Limits = Limits(),
     seed: int = 0,
 ) -> Found:
     """Search the space with Optuna's TPE, every trial being a short training by the teacher.
@@ -205,7 +174,7 @@ def search(
         data: The task.
         config: Settings it was trained with.
         trials: Trainings.
-        max_params: Larger candidates are not trained.
+        limits: Candidates beyond them are not trained.
         seed: Of the search.
 
     Raises:
@@ -230,7 +199,7 @@ def search(
             for layer in range(trial.suggest_int("layers", 1, 3))
         ]
         text = f"{kind}@{activation}:{'-'.join(map(str, chosen))}"
-        if max_params is not None and parameters_of(text, data) > max_params:
+        if not limits.admit(text, data):
             raise optuna.TrialPruned
         if text not in tried:
             tried[text] = float(proxy_scores(teacher, data, config, [text], seed=seed)[0])
@@ -239,7 +208,7 @@ def search(
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(objective, n_trials=trials)
     if not tried:
-        raise UsageError(f"no candidate of at most {max_params} parameters: allow more, or trials")
+        raise UsageError(f"none of {trials} candidates is within the limits: raise them, or trials")
     texts = sorted(tried, key=lambda text: -tried[text])
     return Found(texts, [tried[t] for t in texts], [parameters_of(t, data) for t in texts])
 

@@ -9,17 +9,8 @@ from scipy import stats
 
 from gtn_rl.agents.classifier import Lesson, parse_group
 from gtn_rl.errors import UsageError
-from gtn_rl.search import (
-    Found,
-    RealTraining,
-    candidates,
-    kendall,
-    parameters_of,
-    proxy_scores,
-    real_scores,
-    search,
-    spearman,
-)
+from gtn_rl.search import Found, RealTraining, kendall, proxy_scores, real_scores, search, spearman
+from gtn_rl.space import Limits, candidates, parameters_of
 from gtn_rl.supervised import SupervisedConfig, from_arrays
 from gtn_rl.supervised.teachers import make_teacher
 
@@ -62,6 +53,17 @@ def test_parameters_are_counted(waves):
     assert parameters_of("cnn3@relu:4", waves) == (3 + 1) * 4 + (4 * 6 + 1) * 2
 
 
+def test_limits_admit_what_is_within_them(waves):
+    small, large = "mlp@relu:4", "mlp@relu:128-128"
+    sizes = [parameters_of(text, waves) for text in (small, large)]
+    assert Limits().admit(large, waves)
+    for limits in (Limits(params=sizes[0]), Limits(memory_kb=sizes[0] * 4 / 1024)):
+        assert limits.admit(small, waves)
+        assert not limits.admit(large, waves)
+    assert not Limits(latency_us=1e-3).admit(small, waves)
+    assert Limits(latency_us=1e9).admit(large, waves)
+
+
 def test_real_training_decays_its_rate_and_learns(waves):
     source = torch.Generator().manual_seed(0)
     lesson = RealTraining(4, 0.2).lesson(waves.train, 2, 3, source)
@@ -86,14 +88,14 @@ def test_a_search_finds_small_candidates_only(waves):
     pytest.importorskip("optuna")
     config = SupervisedConfig(inner_steps=4, batch_size=8, learners=("mlp@relu:8",), hidden=8)
     teacher = make_teacher(waves, replace(config, teacher="real"), torch.Generator().manual_seed(0))
-    found = search(teacher, waves, config, trials=8, max_params=800, seed=1)
+    found = search(teacher, waves, config, trials=8, limits=Limits(params=800), seed=1)
     assert found.texts
     assert max(found.sizes) <= 800
     assert found.scores == sorted(found.scores, reverse=True)
     again = proxy_scores(teacher, waves, config, found.texts[:1], seed=1)
     assert float(again[0]) == pytest.approx(found.scores[0])
-    with pytest.raises(UsageError, match="at most 3 parameters"):
-        search(teacher, waves, config, trials=2, max_params=3)
+    with pytest.raises(UsageError, match="within the limits"):
+        search(teacher, waves, config, trials=2, limits=Limits(params=3))
 
 
 def test_the_command_prints_the_front(capsys, tmp_path):
