@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results" / "supervised.json"
 UNSEEN = ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16")
 TEACHERS = (
     "curriculum", "distillation", "real", "shuffled-batches", "all-shuffled", "no-curriculum",
+    "balanced-noise",
 )  # fmt: skip
 # MNIST-1D is harder to teach: more outer steps, more learners in each.
 SETTINGS = {"digits": {}, "mnist1d": {"outer_steps": 1000, "learners": ("8xmlp@relu:64-64",)}}

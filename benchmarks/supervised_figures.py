@@ -24,6 +24,7 @@ COLORS = {
     "shuffled-batches": "#2ca02c",
     "all-shuffled": "#9467bd",
     "no-curriculum": "#d62728",
+    "balanced-noise": "#e377c2",
     "distillation": "#ff7f0e",
     "real": "#808080",
 }
@@ -63,7 +64,7 @@ def curves(runs: list[dict[str, object]]) -> Figure:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False
+        handles.values(), handles.keys(), loc="outside lower center", ncols=7, frameon=False
     )
     return figure
 

@@ -82,7 +82,7 @@ def test_shuffling_moves_samples_and_keeps_their_labels(name, blobs):
 
 
 def test_fresh_noise_and_real_data_differ_between_learners(blobs):
-    for name in ("no-curriculum", "real"):
+    for name in ("no-curriculum", "balanced-noise", "real"):
         teacher = make_teacher(blobs, replace(TINY, teacher=name), torch.Generator().manual_seed(1))
         inputs = teacher.lesson(2, torch.Generator().manual_seed(0)).inputs
         assert not torch.equal(inputs[:, 0], inputs[:, 1])

@@ -16,8 +16,9 @@ class SupervisedConfig:
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
     teacher: str = "curriculum"
-    """What teaches: a generator with curriculum, shuffled-batches, all-shuffled or no-curriculum;
-    distillation (learned images); or real (real data whose learning rates are learned)."""
+    """What teaches: a generator with curriculum, shuffled-batches, all-shuffled, no-curriculum or
+    balanced-noise; distillation (learned images); or real (real data whose learning rates are
+    learned)."""
 
     outer_steps: int = 600
     """Updates of the teacher."""

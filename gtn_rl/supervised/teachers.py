@@ -22,7 +22,8 @@ CURRICULA = {
     "curriculum": "a learned input for every sample, in a fixed order",
     "shuffled-batches": "learned inputs, batches in an order drawn anew for each inner loop",
     "all-shuffled": "learned inputs, samples in an order drawn anew for each inner loop",
-    "no-curriculum": "fresh noise",
+    "no-curriculum": "fresh noise and classes",
+    "balanced-noise": "fresh noise, classes take turns",
 }
 """Inputs of the generator (Such et al. 2020, section 3.2)."""
 
@@ -58,8 +59,8 @@ class Rates(nn.Module):
 class GeneratorTeacher(nn.Module):
     """A conditional generator: labels and noise in, inputs `[T, 1 or K, B, F]` out.
 
-    Two layers with weight normalisation (Such et al. 2020, section 3.1). Classes take turns, so
-    that every batch holds all of them alike.
+    Two layers with weight normalisation (Such et al. 2020, section 3.1). Classes take turns where
+    they are not drawn or shuffled, so that a batch holds all of them alike.
 
     Args:
         features: F.
@@ -82,16 +83,18 @@ class GeneratorTeacher(nn.Module):
             nn.LeakyReLU(0.1),
             _linear(config.hidden, features, generator),
         )
-        if order != "no-curriculum":
+        if order not in ("no-curriculum", "balanced-noise"):
             self.noise = nn.Parameter(torch.randn(self.size, generator=generator))
 
     def lesson(self, count: int, generator: torch.Generator) -> Lesson:
         """The data of one inner loop; each of the classifiers gets its own where it is random."""
         steps, batch, width = self.size
         labels = torch.arange(steps * batch).view(steps, 1, batch) % self.classes
+        if self.order == "no-curriculum":
+            labels = torch.randint(self.classes, (steps, count, batch), generator=generator)
         dtype = self.rates.log_rate.dtype
         targets = F.one_hot(labels, self.classes).to(dtype)
-        if self.order == "no-curriculum":
+        if self.order in ("no-curriculum", "balanced-noise"):
             noise = torch.randn(steps, count, batch, width, generator=generator, dtype=dtype)
             given = targets.expand(-1, count, -1, -1)
             return Lesson(self.layers(torch.cat([noise, given], -1)), targets, *self.rates())
