@@ -31,7 +31,7 @@ TEACHERS = (
     "balanced-noise",
 )  # fmt: skip
 # MNIST-1D is harder to teach: more outer steps, more learners in each.
-SETTINGS = {"digits": {}, "mnist1d": {"outer_steps": 1000, "learners": ("8xmlp@relu:64-64",)}}
+SETTINGS = {"digits": {}, "mnist1d": {"outer_steps": 1500, "learners": ("8xmlp@relu:64-64",)}}
 # Real data has nothing to learn but two numbers a step.
 REAL_OUTER = 150
 
@@ -111,6 +111,18 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def transfer(rows: list[dict[str, object]]) -> str:
+    lines = [
+        f"| task | steps | teacher | {' | '.join(UNSEEN)} |",
+        "| --- " * (3 + len(UNSEEN)) + "|",
+    ]
+    for cell in dict.fromkeys((row["task"], row["steps"], row["teacher"]) for row in rows):
+        own = [row for row in rows if (row["task"], row["steps"], row["teacher"]) == cell]
+        means = [sum(row["transfer"][text] for row in own) / len(own) for text in UNSEEN]
+        lines.append(f"| {' | '.join(map(str, cell))} | {' | '.join(f'{m:.1f}' for m in means)} |")
+    return "\n".join(lines)
+
+
 def main(arguments: Arguments) -> None:
     # One thread: the tensors are small.
     torch.set_num_threads(1)
@@ -130,6 +142,7 @@ def main(arguments: Arguments) -> None:
                 RESULTS.write_text(json.dumps(content, indent=1) + "\n")
                 print(json.dumps({k: v for k, v in row.items() if k != "curve"}), flush=True)
     print(table(content["runs"]))
+    print(transfer(content["runs"]))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def curves(runs: list[dict[str, object]]) -> Figure:
             axis.plot(x, own.mean(0), color=color, label=teacher)
             axis.fill_between(x, own.min(0), own.max(0), color=color, alpha=0.15, lw=0)
         axis.set(title=f"{task}, {steps} steps", xlabel="learner's step")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy of fresh learners, %")
     handles = {
@@ -64,7 +65,7 @@ def curves(runs: list[dict[str, object]]) -> Figure:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=7, frameon=False
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False
     )
     return figure
 
