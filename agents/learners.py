@@ -14,6 +14,17 @@ from gtn_rl.agents.networks import MLP
 from gtn_rl.agents.optim import Optimizer
 
 
+class Stack(Protocol):
+    """What an estimator needs of K trained learners of whatever kind: `parameters` is `[K, D]`."""
+
+    @property
+    def parameters(self) -> Tensor: ...  # noqa: D102
+
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        ...
+
+
 class Learners(Protocol):
     """A stack of K learners.
 

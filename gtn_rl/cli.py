@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | distill | compare | show | zoo`."""
+"""The command line: `gtn-rl train | distill | compare | show | supervised | search | zoo`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gtn_rl.distill_config import SETTINGS as DISTILLATIONS
 from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
 from gtn_rl.settings import SETTINGS, settings_for
+from gtn_rl.supervised.config import SupervisedConfig
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,102 @@ class Zoo:
         return 0
 
 
+@dataclass(frozen=True)
+class Supervised:
+    """Meta-train a teacher of classifiers: the original Generative Teaching Network."""
+
+    data: tyro.conf.Positional[str]
+    """digits, mnist1d, mnist, fashion-mnist or cifar10."""
+
+    out: Path
+    """Folder for the artifact, the logs and the checkpoints."""
+
+    data_folder: Path | None = None
+    """Folder with the files of mnist, fashion-mnist or cifar10; nothing is downloaded."""
+
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    config: Annotated[SupervisedConfig, tyro.conf.arg(name="")] = field(
+        default_factory=SupervisedConfig
+    )
+    """Settings of the training."""
+
+    def run(self) -> int:
+        """Train; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.supervised import train
+
+        result = train(
+            self.data, self.out, self.config,
+            resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
+            command="gtn-rl " + shlex.join(sys.argv[1:]),
+        )  # fmt: skip
+        if result.stopped == "interrupted":
+            print(f"interrupted; gtn-rl supervised {self.data} --out {self.out} --resume goes on")
+            return 130
+        print(
+            f"{result.stopped} after {result.seconds:.0f} s; fresh learners after "
+            f"{self.config.inner_steps} steps: {result.validation:.1f} % of the validation and "
+            f"{result.test:.1f} % of the test set right\nartifact: {self.out}"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search networks by short trainings by a teacher, then train the best on real data."""
+
+    teacher: tyro.conf.Positional[Path]
+    """Folder of a teacher, as gtn-rl supervised makes it."""
+
+    data_folder: Path | None = None
+    """Folder with the files of mnist, fashion-mnist or cifar10."""
+
+    trials: int = 60
+    """Networks that are tried with the teacher."""
+
+    max_params: int | None = None
+    """Networks with more parameters are not tried."""
+
+    max_latency_us: float | None = None
+    """Nor those that take longer than this for one example, on this machine."""
+
+    max_memory_kb: float | None = None
+    """Nor those whose parameters take more than this."""
+
+    real_steps: int = 2_000
+    """Steps on real data for each network of the Pareto front."""
+
+    seed: int = 0
+    """Seed of the search."""
+
+    def run(self) -> int:
+        """Search, train the front on real data, print it."""
+        from gtn_rl.search import front_table, search
+        from gtn_rl.space import Limits
+        from gtn_rl.supervised import load, load_teacher, saved_task
+
+        data = load(saved_task(self.teacher), self.data_folder)
+        teacher, config = load_teacher(self.teacher, data)
+        found = search(
+            teacher, data, config,
+            trials=self.trials, seed=self.seed,
+            limits=Limits(self.max_params, self.max_latency_us, self.max_memory_kb),
+        )  # fmt: skip
+        print(front_table(found, data, self.real_steps, self.seed))
+        return 0
+
+
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Supervised, tyro.conf.subcommand("supervised")]
+    | Annotated[Search, tyro.conf.subcommand("search")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]
 )
 
@@ -209,7 +301,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-Parsed = Train | Distill | Compare | Show | Zoo
+Parsed = Train | Distill | Compare | Show | Supervised | Search | Zoo
 
 
 def parse(arguments: Sequence[str] | None) -> Parsed:

@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from gtn_rl.agents.learners import Learners
 from gtn_rl.checkpoint import Parts, Progress
 from gtn_rl.runlog import RunLog
 
-Objective = Callable[[Sequence[Learners]], Tensor]
-"""A scalar to maximise, for trained learners; differentiable in their parameters."""
+Objective = Callable[[Sequence[Any]], Tensor]
+"""A scalar to maximise, for trained learners; differentiable in their parameters.
+
+Learners are `gtn_rl.agents.learners.Stack`s here; of which kind is between a problem and itself.
+"""
 
 
 class Problem(Protocol):
@@ -56,7 +58,7 @@ class Problem(Protocol):
         """Updates of the teacher by one objective."""
         ...
 
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Learners]:
+    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Any]:
         """The inner loop: fresh learners trained by the teacher; the same ones for the same step.
 
         Args:
@@ -67,7 +69,7 @@ class Problem(Protocol):
         ...
 
     def objective(
-        self, learners: Sequence[Learners], step: int
+        self, learners: Sequence[Any], step: int
     ) -> tuple[Objective, dict[str, float | None]]:
         """What is to be maximised, found with these learners on the real task, and log entries."""
         ...

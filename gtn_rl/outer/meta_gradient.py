@@ -1,4 +1,4 @@
-"""Gradient of the learners' real return with respect to the environment that trained them."""
+"""Gradient of learners' score on the real task with respect to the teacher that trained them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.learners import Learners
+from gtn_rl.agents.learners import Stack
 from gtn_rl.errors import TrainingDivergedError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Update(NamedTuple):
 
 
 def meta_gradient(
-    trained: Sequence[Learners], surrogate: Objective, parameters: Sequence[Tensor]
+    trained: Sequence[Stack], surrogate: Objective, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """The surrogate and its gradients w.r.t. the teacher's parameters.
 
@@ -72,7 +72,7 @@ class MetaGradient:
         return row | update._asdict()
 
     def update(
-        self, trained: Sequence[Learners], surrogate: Objective, learning_rate: float
+        self, trained: Sequence[Stack], surrogate: Objective, learning_rate: float
     ) -> Update:
         """Change the teacher so that learners it trains do better.
 

@@ -1,0 +1,101 @@
+"""Draw what `benchmarks/supervised.py` measured, and what a teacher of digits shows its learners.
+
+    python benchmarks/supervised_figures.py [--runs runs/supervised]
+
+writes docs/supervised.png and docs/supervised_samples.png.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.figure import Figure
+
+from gtn_rl.supervised import load_teacher
+
+ROOT = Path(__file__).parents[1]
+COLORS = {
+    "curriculum": "#1f77b4",
+    "shuffled-batches": "#2ca02c",
+    "all-shuffled": "#9467bd",
+    "no-curriculum": "#d62728",
+    "balanced-noise": "#e377c2",
+    "distillation": "#ff7f0e",
+    "real": "#808080",
+}
+
+
+@dataclass
+class Arguments:
+    """Draw the figures."""
+
+    runs: Path = Path("runs/supervised")
+    """Folder of the benchmark's runs."""
+
+
+def curves(runs: list[dict[str, object]]) -> Figure:
+    tasks = list(dict.fromkeys((row["task"], row["steps"]) for row in runs))
+    figure = Figure(figsize=(4.2 * len(tasks), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axis, (task, steps) in zip(axes, tasks, strict=True):
+        for teacher, color in COLORS.items():
+            own = np.array(
+                [
+                    row["curve"] for row in runs
+                    if (row["task"], row["steps"], row["teacher"]) == (task, steps, teacher)
+                ]
+            )  # fmt: skip
+            if not len(own):
+                continue
+            x = np.arange(1, own.shape[1] + 1)
+            axis.plot(x, own.mean(0), color=color, label=teacher)
+            axis.fill_between(x, own.min(0), own.max(0), color=color, alpha=0.15, lw=0)
+        axis.set(title=f"{task}, {steps} steps", xlabel="learner's step")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("test accuracy of fresh learners, %")
+    handles = {
+        label: handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False
+    )
+    return figure
+
+
+def samples(folder: Path) -> Figure:
+    teacher, config = load_teacher(folder)
+    with torch.no_grad():
+        lesson = teacher.lesson(1, torch.Generator())
+    labels = lesson.targets[:, 0].argmax(-1)
+    figure = Figure(figsize=(6.4, 6.4 * config.inner_steps / 10), layout="constrained")
+    axes = figure.subplots(config.inner_steps, 10)
+    for step in range(config.inner_steps):
+        for label in range(10):
+            axis = axes[step, label]
+            sample = lesson.inputs[step, 0][labels[step] == label][0]
+            axis.imshow(sample.view(8, 8).numpy(), cmap="gray")
+            axis.set(xticks=[], yticks=[])
+            if label == 0:
+                axis.set_ylabel(f"step {step + 1}", fontsize=7)
+            if step == 0:
+                axis.set_title(str(label), fontsize=9)
+    return figure
+
+
+def main(arguments: Arguments) -> None:
+    content = json.loads((ROOT / "benchmarks" / "results" / "supervised.json").read_text())
+    curves(content["runs"]).savefig(ROOT / "docs" / "supervised.png", dpi=120)
+    folder = arguments.runs / "digits-16-curriculum-0"
+    samples(folder).savefig(ROOT / "docs" / "supervised_samples.png", dpi=90)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

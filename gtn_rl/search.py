@@ -1,0 +1,237 @@
+"""Architecture search by proxy: rank networks after a short training by a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+from torch.nn import functional as F
+
+from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
+from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.seeding import generator
+from gtn_rl.space import ACTIVATIONS, CNN_CHANNELS, KINDS, MLP_UNITS, Limits, parameters_of
+from gtn_rl.supervised.config import SupervisedConfig
+from gtn_rl.supervised.data import Data, Part
+from gtn_rl.supervised.problem import accuracy, taught
+
+_PROXY, _TRUTH = range(10, 12)
+
+
+def proxy_scores(
+    teacher: nn.Module,
+    data: Data,
+    config: SupervisedConfig,
+    texts: Sequence[str],
+    *,
+    seed: int = 0,
+    count: int = 4,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Validation accuracies `[N]`, in percent, after training by a teacher (its inner steps).
+
+    Args:
+        teacher: Finished.
+        data: The task.
+        config: Settings it was trained with.
+        texts: N candidates.
+        seed: Of the fresh networks.
+        count: Networks for each candidate, averaged.
+    """
+    scores = []
+    for text in texts:
+        own = replace(config, learners=(text,), draw=0)
+        (stack,) = taught(teacher, data, own, generator(seed, _PROXY), count=count)
+        scores.append(float(accuracy(stack, data.validation).mean()))
+    return np.array(scores)
+
+
+@dataclass(frozen=True)
+class RealTraining:
+    """Ordinary training on real data: SGD with momentum, a step size that is constant or falls.
+
+    Args:
+        steps: Optimizer steps.
+        rate: First learning rate.
+        momentum: Of all steps.
+        batch: Examples a step.
+        cosine: Whether the rate falls to 0 along half a cosine.
+    """
+
+    steps: int
+    rate: float = 0.05
+    momentum: float = 0.9
+    batch: int = 64
+    cosine: bool = True
+
+    def lesson(self, part: Part, classes: int, count: int, source: torch.Generator) -> Lesson:
+        """Other examples for each of `count` networks."""
+        index = torch.randint(len(part), (self.steps, count, self.batch), generator=source)
+        share = torch.arange(self.steps) / self.steps
+        rate = self.rate * ((1 + torch.cos(torch.pi * share)) / 2 if self.cosine else 1 + 0 * share)
+        targets = F.one_hot(part.labels[index], classes).float()
+        return Lesson(part.inputs[index], targets, rate, torch.full_like(rate, self.momentum))
+
+
+def real_scores(
+    data: Data,
+    texts: Sequence[str],
+    training: RealTraining,
+    *,
+    keep: Sequence[int] = (),
+    on: str = "validation",
+    seed: int = 0,
+    count: int = 2,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Accuracies `[N, keep + 1]`, in percent, during and after training on real data.
+
+    Args:
+        data: The task.
+        texts: N candidates.
+        training: How they are trained.
+        keep: Steps at which they are scored, besides the end.
+        on: Part of the data on which they are scored.
+        seed: Of the fresh networks and of the data's order.
+        count: Networks for each candidate, averaged.
+    """
+    part: Part = getattr(data, on)
+    rows = []
+    for text in texts:
+        source = generator(seed, _TRUTH)
+        group = replace(parse_group(text), count=count)
+        fresh = draw(group, data.shape, data.classes, generator=source)
+        lesson = training.lesson(data.train, data.classes, count, source)
+        kept: list[Classifiers] = fit(fresh, lesson, keep=set(keep))
+        rows.append([float(accuracy(stack, part).mean()) for stack in kept])
+    return np.array(rows)
+
+
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Correlation of ranks, ties sharing theirs."""
+    ranks = np.stack([_ranks(np.asarray(values, np.float64)) for values in (first, second)])
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def kendall(first: ArrayLike, second: ArrayLike) -> float:
+    """Kendall's tau-b: pairs in the same order minus pairs in the other, ties discounted."""
+    signs = [
+        np.sign(np.subtract.outer(values, values))
+        for values in (np.asarray(first, np.float64), np.asarray(second, np.float64))
+    ]
+    return float(
+        (signs[0] * signs[1]).sum() / np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
+    )
+
+
+def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    less = (values[None] < values[:, None]).sum(1)
+    same = (values[None] == values[:, None]).sum(1)
+    result: np.ndarray[Any, np.dtype[np.float64]] = less + (same - 1) / 2
+    return result
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search ends with.
+
+    Args:
+        texts: Candidates it tried, best proxy score first.
+        scores: Their proxy scores, in percent.
+        sizes: Their numbers of parameters.
+    """
+
+    texts: list[str]
+    scores: list[float]
+    sizes: list[int]
+
+    def front(self) -> list[int]:
+        """Those that no smaller or equal candidate beats, smallest first (a Pareto front)."""
+        best, chosen = -np.inf, []
+        for index in sorted(range(len(self.texts)), key=lambda i: (self.sizes[i], -self.scores[i])):
+            if self.scores[index] > best:
+                best = self.scores[index]
+                chosen.append(index)
+        return chosen
+
+
+def search(
+    teacher: nn.Module,
+    data: Data,
+    config: SupervisedConfig,
+    *,
+    trials: int = 60,
+    limits: Limits = Limits(),
+    seed: int = 0,
+) -> Found:
+    """Search the space with Optuna's TPE, every trial being a short training by the teacher.
+
+    Args:
+        teacher: Finished.
+        data: The task.
+        config: Settings it was trained with.
+        trials: Trainings.
+        limits: Candidates beyond them are not trained.
+        seed: Of the search.
+
+    Raises:
+        UsageError: No candidate is small enough.
+        MissingExtraError: Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("the search needs optuna: pip install 'gtn_rl[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tried: dict[str, float] = {}
+
+    def objective(trial: Any) -> float:
+        kind = trial.suggest_categorical("kind", KINDS)
+        units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
+        activation = trial.suggest_categorical("activation", ACTIVATIONS)
+        chosen = [
+            units[
+                trial.suggest_int(f"{'mlp' if kind == 'mlp' else 'cnn'}{layer}", 0, len(units) - 1)
+            ]
+            for layer in range(trial.suggest_int("layers", 1, 3))
+        ]
+        text = f"{kind}@{activation}:{'-'.join(map(str, chosen))}"
+        if not limits.admit(text, data):
+            raise optuna.TrialPruned
+        if text not in tried:
+            tried[text] = float(proxy_scores(teacher, data, config, [text], seed=seed)[0])
+        return tried[text]
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    study.optimize(objective, n_trials=trials)
+    if not tried:
+        raise UsageError(f"none of {trials} candidates is within the limits: raise them, or trials")
+    texts = sorted(tried, key=lambda text: -tried[text])
+    return Found(texts, [tried[t] for t in texts], [parameters_of(t, data) for t in texts])
+
+
+def front_table(found: Found, data: Data, steps: int, seed: int) -> str:
+    """The Pareto front as a Markdown table, its networks trained on real data and tested.
+
+    Args:
+        found: What a search ended with.
+        data: The task.
+        steps: Of the training on real data.
+        seed: Of that.
+    """
+    front = found.front()
+    texts = [found.texts[index] for index in front]
+    real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)[:, -1]
+    lines = [
+        f"| network | parameters | by the teacher, % | after {steps:,} real steps, % |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for index, score in zip(front, real, strict=True):
+        lines.append(
+            f"| {found.texts[index]} | {found.sizes[index]:,} | {found.scores[index]:.1f} | "
+            f"{score:.1f} |"
+        )
+    return "\n".join(lines)

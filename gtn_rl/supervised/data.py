@@ -1,0 +1,228 @@
+"""Classification data: real examples in three parts, the last of which no training sees."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
+from gtn_rl.seeding import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Part:
+    """Inputs `[N, F]`, flat, and their classes `[N]`."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Examples."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A classification task.
+
+    Args:
+        name: Of the task.
+        shape: Of an input: `(features,)`, `(channels, length)` or `(channels, height, width)`.
+        classes: C.
+        train: What the meta-gradient is computed on.
+        validation: What a run is watched by.
+        test: What is scored at the very end, and never before.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    classes: int
+    train: Part
+    validation: Part
+    test: Part
+
+
+def from_arrays(
+    name: str,
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    validation_share: float = 0.1,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> Data:
+    """Data from arrays, split at random and scaled to mean 0 and deviation 1.
+
+    Args:
+        name: Of the task.
+        inputs: `[N, features]`, `[N, channels, length]` or `[N, channels, height, width]`.
+        labels: Classes `[N]`, whole numbers from 0.
+        test: Inputs and labels of the test set; a share of the others if not given.
+        validation_share: Share of the examples that a run is watched by.
+        test_share: Share of the examples that is the test set, if none is given.
+        seed: Of the split.
+
+    Raises:
+        UsageError: Arrays that do not fit each other, are not finite, or are too few.
+    """
+    x, y = _checked(name, inputs, labels)
+    order = torch.randperm(len(y), generator=generator(seed))
+    x, y = x[order], y[order]
+    if test is None:
+        cut = round(len(y) * test_share)
+        x_test, y_test, x, y = x[:cut], y[:cut], x[cut:], y[cut:]
+    else:
+        x_test, y_test = _checked(name, *test)
+        if x_test.shape[1:] != x.shape[1:]:
+            raise UsageError(
+                f"{name}: test inputs have shape {tuple(x_test.shape[1:])}, the others "
+                f"{tuple(x.shape[1:])}: give both the same"
+            )
+    cut = round(len(order) * validation_share)
+    if min(cut, len(y) - cut, len(y_test)) < 1:
+        raise UsageError(
+            f"{name}: {len(order)} examples leave a part empty: give more, or other shares"
+        )
+    # One mean and deviation for all features: a pixel that is always 0 must not become noise.
+    deviation, mean = torch.std_mean(x[cut:])
+    scale = deviation.clamp_min(1e-8)
+
+    def part(inputs: Tensor, labels: Tensor) -> Part:
+        return Part(((inputs - mean) / scale).flatten(1), labels)
+
+    return Data(
+        name, tuple(x.shape[1:]), int(torch.cat([y, y_test]).max()) + 1,
+        part(x[cut:], y[cut:]), part(x[:cut], y[:cut]), part(x_test, y_test),
+    )  # fmt: skip
+
+
+def from_torch(name: str, dataset: Any, test: Any = None, **options: Any) -> Data:
+    """Data from a map-style `torch.utils.data.Dataset` of `(input, class)` pairs.
+
+    Args:
+        name: Of the task.
+        dataset: Its inputs are tensors, arrays or PIL images of one size.
+        test: The test set as another such dataset; a share of the first if not given.
+        **options: As of `from_arrays`.
+
+    Raises:
+        UsageError: Not such a dataset.
+    """
+
+    def arrays(pairs: Any) -> tuple[np.ndarray[Any, Any], list[int]]:
+        try:
+            examples = [pairs[index] for index in range(len(cast(Sized, pairs)))]
+            return np.stack([np.asarray(x) for x, _ in examples]), [int(y) for _, y in examples]
+        except (TypeError, ValueError, IndexError) as error:
+            raise UsageError(
+                f"{name}: needs a dataset with a length whose items are (input, class) pairs of "
+                f"one shape ({error})"
+            ) from error
+
+    return from_arrays(
+        name, *arrays(dataset), test=None if test is None else arrays(test), **options
+    )
+
+
+def _checked(name: str, inputs: ArrayLike, labels: ArrayLike) -> tuple[Tensor, Tensor]:
+    try:
+        x = torch.as_tensor(np.asarray(inputs, np.float32))
+        y = torch.as_tensor(np.asarray(labels))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: inputs and labels must be arrays of numbers") from error
+    if x.dim() not in (2, 3, 4) or y.shape != x.shape[:1]:
+        raise UsageError(
+            f"{name}: inputs must be [N, features], [N, channels, length] or [N, channels, height, "
+            f"width] and labels [N], got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    if y.is_floating_point() or y.is_complex() or (y.numel() and int(y.min()) < 0):
+        raise UsageError(f"{name}: labels must be whole numbers from 0")
+    if not x.isfinite().all():
+        raise UsageError(f"{name}: some inputs are not finite: mend or drop them")
+    return x, y.long()
+
+
+def _digits(_: Path | None) -> Data:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtraError(
+            "digits need scikit-learn: pip install 'gtn_rl[supervised]'"
+        ) from error
+    content = load_digits()
+    return from_arrays("digits", content.images[:, None], content.target)
+
+
+def _mnist1d(_: Path | None) -> Data:
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except ImportError as error:
+        raise MissingExtraError(
+            "mnist1d needs its package: pip install 'gtn_rl[supervised]'"
+        ) from error
+    with _global_randomness_kept():
+        content = make_dataset(get_dataset_args())
+    return from_arrays(
+        "mnist1d", content["x"][:, None], content["y"],
+        test=(content["x_test"][:, None], content["y_test"]),
+    )  # fmt: skip
+
+
+@contextmanager
+def _global_randomness_kept() -> Iterator[None]:
+    # make_dataset seeds the global generators of Python, NumPy and torch.
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+def _vision(name: str, folder: Path | None) -> Data:
+    from gtn_rl.supervised.vision import load_vision
+
+    return load_vision(name, folder)
+
+
+DATASETS: dict[str, Callable[[Path | None], Data]] = {
+    "digits": _digits,
+    "mnist1d": _mnist1d,
+    "mnist": lambda folder: _vision("mnist", folder),
+    "fashion-mnist": lambda folder: _vision("fashion-mnist", folder),
+    "cifar10": lambda folder: _vision("cifar10", folder),
+}
+"""What loads each known task."""
+
+
+def load(name: str, folder: str | Path | None = None) -> Data:
+    """A known task: digits and mnist1d come with their packages, the others from local files.
+
+    Args:
+        name: One of `DATASETS`.
+        folder: Of the files of mnist, fashion-mnist and cifar10, as torchvision keeps them.
+
+    Raises:
+        UsageError: Unknown name, or no such files in the folder.
+        MissingExtraError: The package that reads it is not installed.
+    """
+    if name not in DATASETS:
+        raise UsageError(
+            f"unknown data set {name!r}: use one of {', '.join(DATASETS)}."
+            f"{did_you_mean(name, DATASETS)}"
+        )
+    return DATASETS[name](None if folder is None else Path(folder))

@@ -1,0 +1,117 @@
+"""Rank correlations against SciPy, the search space, and the search itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from gtn_rl.agents.classifier import Lesson, parse_group
+from gtn_rl.errors import UsageError
+from gtn_rl.search import Found, RealTraining, kendall, proxy_scores, real_scores, search, spearman
+from gtn_rl.space import Limits, candidates, parameters_of
+from gtn_rl.supervised import SupervisedConfig, from_arrays
+from gtn_rl.supervised.teachers import make_teacher
+
+
+@pytest.fixture(scope="module")
+def waves():
+    """Which of two frequencies a noisy wave has."""
+    source = np.random.default_rng(0)
+    labels = source.integers(0, 2, 300)
+    phase = np.linspace(0, 2 * np.pi, 12)[None] * (1 + 2 * labels[:, None])
+    inputs = np.sin(phase) + 0.3 * source.normal(size=(300, 12))
+    return from_arrays("waves", inputs[:, None], labels)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_correlations_are_scipys(ties):
+    source = np.random.default_rng(0)
+    first, second = source.normal(size=(2, 40))
+    second = first + second
+    if ties:
+        first, second = first.round(0), second.round(0)
+    assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
+    assert spearman(first, np.exp(first)) == pytest.approx(1)
+
+
+def test_candidates_are_different_known_and_the_same_for_a_seed(waves):
+    found = candidates(80, 3)
+    assert len(set(found)) == 80
+    assert found == candidates(80, 3)
+    assert found != candidates(80, 4)
+    assert min(parameters_of(text, waves) for text in found) > 0
+    assert {parse_group(text).kernel for text in found} == {0, 3, 5, 7}
+    with pytest.raises(UsageError, match="from 1 to 500"):
+        candidates(0, 0)
+
+
+def test_parameters_are_counted(waves):
+    assert parameters_of("mlp@relu:8-4", waves) == 13 * 8 + 9 * 4 + 5 * 2
+    assert parameters_of("cnn3@relu:4", waves) == (3 + 1) * 4 + (4 * 6 + 1) * 2
+
+
+def test_limits_admit_what_is_within_them(waves):
+    small, large = "mlp@relu:4", "mlp@relu:128-128"
+    sizes = [parameters_of(text, waves) for text in (small, large)]
+    assert Limits().admit(large, waves)
+    for limits in (Limits(params=sizes[0]), Limits(memory_kb=sizes[0] * 4 / 1024)):
+        assert limits.admit(small, waves)
+        assert not limits.admit(large, waves)
+    assert not Limits(latency_us=1e-3).admit(small, waves)
+    assert Limits(latency_us=1e9).admit(large, waves)
+
+
+def test_real_training_decays_its_rate_and_learns(waves):
+    source = torch.Generator().manual_seed(0)
+    lesson = RealTraining(4, 0.2).lesson(waves.train, 2, 3, source)
+    assert isinstance(lesson, Lesson)
+    torch.testing.assert_close(
+        lesson.learning_rate, torch.tensor([0.2, 0.17071068, 0.1, 0.02928932])
+    )
+    assert lesson.inputs.shape == (4, 3, 64, 12)
+    scores = real_scores(
+        waves, ["mlp@relu:16", "cnn3@relu:8"], RealTraining(100), keep=[1], on="test"
+    )
+    assert scores.shape == (2, 2)
+    assert (scores[:, 1] > 95).all()
+
+
+def test_the_front_holds_what_nothing_smaller_beats():
+    found = Found(["a", "b", "c", "d"], [90.0, 80.0, 80.0, 50.0], [100, 10, 20, 200])
+    assert found.front() == [1, 0]
+
+
+def test_a_search_finds_small_candidates_only(waves):
+    pytest.importorskip("optuna")
+    config = SupervisedConfig(inner_steps=4, batch_size=8, learners=("mlp@relu:8",), hidden=8)
+    teacher = make_teacher(waves, replace(config, teacher="real"), torch.Generator().manual_seed(0))
+    found = search(teacher, waves, config, trials=8, limits=Limits(params=800), seed=1)
+    assert found.texts
+    assert max(found.sizes) <= 800
+    assert found.scores == sorted(found.scores, reverse=True)
+    again = proxy_scores(teacher, waves, config, found.texts[:1], seed=1)
+    assert float(again[0]) == pytest.approx(found.scores[0])
+    with pytest.raises(UsageError, match="within the limits"):
+        search(teacher, waves, config, trials=2, limits=Limits(params=3))
+
+
+def test_the_command_prints_the_front(capsys, tmp_path):
+    pytest.importorskip("optuna")
+    from gtn_rl.cli import main
+    from gtn_rl.supervised import load, save_teacher
+
+    data = load("digits")
+    config = SupervisedConfig(inner_steps=2, batch_size=8, learners=("mlp@relu:8",), hidden=8)
+    teacher = make_teacher(data, config, torch.Generator().manual_seed(0))
+    folder = save_teacher(teacher, tmp_path / "teacher", data, config)
+    with pytest.raises(SystemExit) as stop:
+        main(["search", str(folder), "--trials", "3", "--real-steps", "5"])
+    assert stop.value.code == 0
+    assert "| network | parameters |" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["search", str(tmp_path / "nothing")])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
