@@ -10,9 +10,7 @@ from gtn_rl.agents.draw import check_group, parse_group
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
 
-DISCRETE = (
-    "6xpg@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64",
-)  # fmt: skip
+DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
 CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
 EVOLVED_DISCRETE = (
     "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
@@ -41,7 +39,7 @@ class TrainConfig:
     init: str = ""
     """A shipped environment or the folder of a run to start from, instead of a search."""
 
-    max_real_steps: int = 1_200_000
+    max_real_steps: int = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
 
     max_minutes: float = 10.0

@@ -51,9 +51,9 @@ def test_missing_extra_is_named(monkeypatch, tmp_path):
         figure(None, tmp_path / "x.png")
 
 
-def python_blocks():
+def python_blocks(page="README.md"):
     blocks, inside = [], None
-    for line in (ROOT / "README.md").read_text().splitlines():
+    for line in (ROOT / page).read_text().splitlines():
         if line.strip() == "```python":
             inside = []
         elif line.strip() == "```" and inside is not None:
@@ -64,11 +64,12 @@ def python_blocks():
     return blocks
 
 
-def test_readme_has_snippets():
+def test_pages_have_snippets():
     assert python_blocks()
+    assert python_blocks("docs/evolution.md")
 
 
-@pytest.mark.parametrize("code", python_blocks())
+@pytest.mark.parametrize("code", [*python_blocks(), *python_blocks("docs/evolution.md")])
 def test_readme_snippet_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
