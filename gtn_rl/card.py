@@ -15,7 +15,7 @@ play the real `{target}`.
 import gtn_rl
 from stable_baselines3 import PPO
 
-env = gtn_rl.make_sb3_env({name!r})
+env = gtn_rl.make_sb3_env("{name}")
 agent = PPO("MlpPolicy", env).learn(2_048)
 ```
 
@@ -40,7 +40,7 @@ full-batch gradient step{plural} on them plays the real `{target}`.
 ```python
 import gtn_rl
 
-pairs = gtn_rl.load_pairs({name!r})
+pairs = gtn_rl.load_pairs("{name}")
 policy = pairs.clone(hidden=(64, 64), seed=0)  # a torch.nn.Sequential on raw observations
 ```
 

@@ -31,7 +31,7 @@ Made with gtn_rl by {teacher} ({what}). It trains a classifier of {name} in {ste
 ```python
 from gtn_rl.supervised import load_teacher
 
-teacher, config = load_teacher({folder!r})
+teacher, config = load_teacher("{folder}")
 ```
 
 | quantity | value |
