@@ -10,6 +10,8 @@ environment by the meta-gradient. Usage:
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,20 +37,20 @@ class Arguments:
     """Outer seeds."""
     agents: int = 10
     """Stock agents of each algorithm for each artifact."""
-    options: tuple[str, ...] = ()
-    """More options of `gtn-rl train`, as one quoted argument each, such as "--strategy cma-es"."""
+    options: str = ""
+    """More options of `gtn-rl train`: --options="--strategy cma-es"."""
     out: Path = Path("runs/evolution")
     """Folder for the runs."""
 
 
 def main(arguments: Arguments) -> None:
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     for seed in arguments.seeds:
-        name = "-".join([arguments.target, str(seed), *arguments.options]).replace(" ", "")
+        name = f"{arguments.target}-{seed}{arguments.options}"
+        name = re.sub(r"[^\w-]+", "_", name)
         folder = arguments.out / name
         command = ["train", arguments.target, "--out", str(folder), "--estimator", "evolution"]
         command += ["--seed", str(seed), "--no-progress"]
-        command += [word for option in arguments.options for word in option.split()]
+        command += shlex.split(arguments.options)
         if not folder.exists():
             program = str(Path(sys.executable).parent / "gtn-rl")
             subprocess.run([program, *command], check=True)
@@ -56,7 +58,7 @@ def main(arguments: Arguments) -> None:
         row = {
             "target": arguments.target,
             "seed": seed,
-            "options": list(arguments.options),
+            "options": arguments.options,
             "seconds": training["seconds"],
             "real_steps": training["real_steps"],
             "generations": training["outer_steps"],
@@ -69,6 +71,8 @@ def main(arguments: Arguments) -> None:
         for cell in scores.cells:
             row[f"{cell.algorithm}_iqm"] = round(cell.summary().iqm, 1)
             row[f"{cell.algorithm}_min"] = round(cell.summary().min, 1)
+        # Read anew: another run of this script may have written in between.
+        rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
         same = ("target", "seed", "options")
         rows = [old for old in rows if any(old[key] != row[key] for key in same)] + [row]
         print(json.dumps(row), flush=True)
