@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from gtn_rl import zoo
 from gtn_rl.card import render_card
@@ -44,10 +45,6 @@ def save_pretrained(
     Raises:
         ArtifactError: A parameter is not finite.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in env.state_dict().items()}
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
     folder = Path(folder)
     config = {
         "format_version": FORMAT_VERSION,
@@ -63,10 +60,32 @@ def save_pretrained(
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
+    return write_artifact(env, folder, config, render_card(config))
+
+
+def write_artifact(module: nn.Module, folder: Path, config: Mapping[str, Any], card: str) -> Path:
+    """Write the three files of an artifact; a kill while writing leaves the old ones usable.
+
+    Args:
+        module: Whose state is saved.
+        folder: Made if missing.
+        config: What is needed to make the module again, as JSON.
+        card: Text of `README.md`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtifactError: A number is not finite.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
     # The weights come last: a folder without them is plainly not an artifact, and nothing that the
     # weights need ever changes within one run.
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    write_text(folder / "README.md", render_card(config))
+    write_text(folder / "README.md", card)
     with replacing(folder / "model.safetensors") as path:
         save_file(tensors, path)
     return folder

@@ -115,6 +115,15 @@ class Progress:
         limits = problem.limits(self)
         return max(limits.items(), key=lambda limit: limit[1])
 
+    def costs(self) -> dict[str, Any]:
+        """What the run cost so far and why it ended, for its artifact."""
+        return {
+            "real_steps": self.real_steps,
+            "seconds": round(self.seconds, 1),
+            "outer_steps": self.step,
+            "stopped": self.stopped or "still running",
+        }
+
     def judge(self, score: float, goal: float | None, patience: int) -> bool:
         """Whether none was better so far; stop when the goal is reached and it stalls."""
         better, as_good = score > self.best, score >= self.best

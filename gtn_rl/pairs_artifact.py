@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from gtn_rl.artifact import FORMAT_VERSION, decode_space, encode_space, read_config
+from gtn_rl.artifact import FORMAT_VERSION, decode_space, encode_space, read_config, write_artifact
 from gtn_rl.card import render_pairs_card
 from gtn_rl.envs.spaces import check_spaces
 from gtn_rl.errors import ArtifactError, GTNError
-from gtn_rl.files import replacing, write_text
 from gtn_rl.pairs import Pairs
 
 
@@ -39,10 +37,6 @@ def save_pairs(
     Raises:
         ArtifactError: A number is not finite.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in pairs.state_dict().items()}
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
     folder = Path(folder)
     config = {
         "format_version": FORMAT_VERSION,
@@ -57,12 +51,7 @@ def save_pairs(
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
-    # The numbers come last: a folder without them is plainly not an artifact.
-    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    write_text(folder / "README.md", render_pairs_card(config))
-    with replacing(folder / "model.safetensors") as path:
-        save_file(tensors, path)
-    return folder
+    return write_artifact(pairs, folder, config, render_pairs_card(config))
 
 
 def load_pairs(folder: str | Path, *, target: str | None = None) -> Pairs:

@@ -128,12 +128,8 @@ def _parts(
 def _save(
     folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts, command: str
 ) -> None:
-    training = {
-        "real_steps": progress.real_steps,
-        "seconds": round(progress.seconds, 1),
-        "outer_steps": progress.step,
+    training = progress.costs() | {
         "seed": config.seed,
-        "stopped": progress.stopped or "still running",
         "command": command,
         "config": asdict(config),
     }

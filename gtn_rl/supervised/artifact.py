@@ -11,16 +11,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from gtn_rl.artifact import FORMAT_VERSION, write_artifact
 from gtn_rl.errors import ArtifactError, GTNError
-from gtn_rl.files import replacing, write_text
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
-
-FORMAT_VERSION = 1
 
 _CARD = """\
 # Teacher of {name}
@@ -62,10 +60,6 @@ def save_teacher(
     Raises:
         ArtifactError: A parameter is not finite.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in teacher.state_dict().items()}
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ArtifactError(f"not saved to {folder}: {', '.join(broken)} is not finite")
     folder = Path(folder)
     content = {
         "format_version": FORMAT_VERSION,
@@ -75,11 +69,7 @@ def save_teacher(
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
-    write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
-    write_text(folder / "README.md", _card(content, folder))
-    with replacing(folder / "model.safetensors") as path:
-        save_file(tensors, path)
-    return folder
+    return write_artifact(teacher, folder, content, _card(content, folder))
 
 
 def load_teacher(
