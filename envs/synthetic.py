@@ -19,11 +19,25 @@ HEADS = {spaces.Discrete: ("scores",), spaces.Box: ("quadratic", "mlp")}
 """Forms of the reward for each kind of action space, the first is the default."""
 
 
+_REACH = 10.0
+"""Deviations from the mean that dynamics can lead to: what they make stays finite for ever."""
+
+_RARE = 4.0
+"""Taken from the logit of termination, so that untrained episodes last some fifty steps."""
+
+
 class State(NamedTuple):
     """Where P x N synthetic episodes stand: observations `[P, N, O]` and steps taken `[P, N]`."""
 
     observation: Tensor
     age: Tensor
+
+
+class Outcome(NamedTuple):
+    """What actions lead to: next observations `[..., O]` and how probably they end, `[...]`."""
+
+    observation: Tensor
+    termination: Tensor
 
 
 class SyntheticEnv(nn.Module):
@@ -32,6 +46,8 @@ class SyntheticEnv(nn.Module):
     All tensors carry a leading population axis P: members of a population in evolution, or 1 when
     one environment teaches many learners. With horizon 1 an episode is one step, a contextual
     bandit: a learned initial state and a learned reward (Liesen et al. 2024, arXiv 2406.12589).
+    With a longer one, actions also lead to a next state and may end the episode, both learned
+    (Ferreira et al. 2022, arXiv 2202.02790).
 
     Observations are `mean + std * n` with n a network's output, so that the scales of the target's
     observations need not be learned, and are clipped to the target's space.
@@ -52,7 +68,9 @@ class SyntheticEnv(nn.Module):
         observation_space: Flat `Box` of the target, O numbers.
         action_space: `Discrete` of the target, A actions, or bounded flat `Box`, A numbers.
         target: Gymnasium id of the real environment it stands for.
-        horizon: Steps of an episode.
+        horizon: Steps after which an episode is over at the latest.
+        curriculum: Whether all of this depends on how far the agent's training has got
+            (Such et al. 2020, section 3.3).
         hidden: Units of the hidden layers of both networks.
         head: Form of the reward; the action space's default if not given.
         mean: Mean of the target's observations, `[O]`; zeros if not given.
@@ -63,14 +81,14 @@ class SyntheticEnv(nn.Module):
 
     Raises:
         UnsupportedSpaceError: The spaces are not supported.
-        UsageError: A head that the action space does not have, or a horizon other than 1 (learned
-            dynamics are not there yet).
+        UsageError: A head that the action space does not have, or a horizon below 1.
     """
 
     mean: Tensor
     std: Tensor
     low: Tensor
     high: Tensor
+    step_size: Tensor
 
     def __init__(
         self,
@@ -79,6 +97,7 @@ class SyntheticEnv(nn.Module):
         *,
         target: str = "",
         horizon: int = 1,
+        curriculum: bool = False,
         hidden: tuple[int, ...] = (32,),
         head: str = "",
         mean: NDArray[np.floating[Any]] | None = None,
@@ -88,11 +107,8 @@ class SyntheticEnv(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if horizon != 1:
-            raise UsageError(
-                f"horizon must be 1, got {horizon}: longer episodes need learned dynamics, "
-                "which this version does not have"
-            )
+        if horizon < 1:
+            raise UsageError(f"horizon must be at least 1, got {horizon}")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         heads = HEADS[type(self.action_space)]
         self.head = head or heads[0]
@@ -102,18 +118,23 @@ class SyntheticEnv(nn.Module):
             )
         self.target = target
         self.horizon = horizon
+        self.curriculum = curriculum
         self.hidden = tuple(hidden)
         self.members = members
         size = self.observation_space.shape[0]
         self.noise_size = size
         actions = action_size(self.action_space)
-        self.initial_network = MLP((size, *self.hidden, size), "tanh")
+        seen = size + curriculum
+        self.initial_network = MLP((seen, *self.hidden, size), "tanh")
         shape = {
-            "scores": (size, *self.hidden, actions),
-            "quadratic": (size, *self.hidden, 2 * actions),
-            "mlp": (size + actions, *self.hidden, 1),
+            "scores": (seen, *self.hidden, actions),
+            "quadratic": (seen, *self.hidden, 2 * actions),
+            "mlp": (seen + actions, *self.hidden, 1),
         }
         self.reward_network = MLP(shape[self.head], "tanh")
+        self._discrete = isinstance(self.action_space, spaces.Discrete)
+        taken = (seen, actions) if self._discrete else (seen + actions, 1)
+        self.dynamics_network = MLP((taken[0], *self.hidden, taken[1] * (size + 1)), "tanh")
         for name, value in (
             ("mean", np.zeros(size) if mean is None else mean),
             ("std", np.ones(size) if std is None else std),
@@ -130,6 +151,12 @@ class SyntheticEnv(nn.Module):
         self.reward_parameters = nn.Parameter(
             uniform(self.reward_network, members, generator=generator)
         )
+        if horizon > 1:
+            # In units of the observations' deviation; a world model knows better.
+            self.register_buffer("step_size", torch.full((size,), 0.3))
+            self.dynamics_parameters = nn.Parameter(
+                uniform(self.dynamics_network, members, generator=generator)
+            )
         if self.head != "mlp":
             self._center(gain, generator)
 
@@ -142,39 +169,88 @@ class SyntheticEnv(nn.Module):
         flat until a goal is met once (MountainCar) give nothing to learn from.
         """
         noise = torch.randn(self.members, 256, self.noise_size, generator=generator)
-        normal = (self.initial(noise) - self.mean) / self.std
+        seen = self._see((self.initial(noise) - self.mean) / self.std, 1.0)
         weight, bias = self.reward_network.layers(self.reward_parameters)[-1]
-        average = self.reward_network(self.reward_parameters, normal).mean(1, keepdim=True)
+        average = self.reward_network(self.reward_parameters, seen).mean(1, keepdim=True)
         factor = torch.as_tensor(gain).view(-1, 1, 1)
         bias.sub_(average).mul_(factor)
         weight.mul_(factor)
 
     def select(self, members: Tensor) -> SyntheticEnv:
         """Some of the P environments, by their indices, with parameters of their own."""
-        chosen = SyntheticEnv(
-            self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
-            head=self.head, mean=self.mean.numpy(), std=self.std.numpy(), members=len(members),
-        )  # fmt: skip
+        chosen = self.like(len(members))
         with torch.no_grad():
             for own, rows in zip(chosen.parameters(), self.parameters(), strict=True):
                 own.copy_(rows[members])
         return chosen
 
-    def initial(self, noise: Tensor) -> Tensor:
-        """First observations `[P, N, O]` of episodes, for noise `[P, N, noise_size]` ~ N(0, I)."""
-        normal = noise + self.initial_network(self.initial_parameters, noise)
+    def like(self, members: int, horizon: int | None = None) -> SyntheticEnv:
+        """Untrained environments of this shape, scales included, of another horizon if given."""
+        other = SyntheticEnv(
+            self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
+            head=self.head, horizon=self.horizon if horizon is None else horizon,
+            curriculum=self.curriculum, members=members,
+        )  # fmt: skip
+        for name, buffer in self.named_buffers():
+            if name in dict(other.named_buffers()):
+                other.get_buffer(name).copy_(buffer)
+        return other
+
+    def initial(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
+        """First observations `[P, N, O]` of episodes, for noise `[P, N, noise_size]` ~ N(0, I).
+
+        Args:
+            noise: Where in the distribution.
+            progress: How far the agent's training has got, from 0 to 1; a number, or one for each
+                of the N (`[N]` or `[P, N]`). Only a curriculum heeds it.
+        """
+        seen = self._see(noise, progress)
+        normal = noise + self.initial_network(self.initial_parameters, seen)
         return torch.clamp(self.mean + self.std * normal, self.low, self.high)
 
-    def lesson(self, observation: Tensor) -> Tensor:
+    def lesson(self, observation: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """What the rewards of all actions at observations `[P, N, O]` follow from: `[P, N, L]`."""
-        normal = (observation - self.mean) / self.std
+        seen = self._see((observation - self.mean) / self.std, progress)
         if self.head == "mlp":
-            return normal
-        output = self.reward_network(self.reward_parameters, normal)
+            return seen
+        output = self.reward_network(self.reward_parameters, seen)
         if self.head == "scores":
             return output - output.amax(-1, keepdim=True)
         weight, best = output.chunk(2, -1)
         return torch.cat([F.softplus(weight), best], -1)
+
+    def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
+        """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""
+        normal = (observation - self.mean) / self.std
+        output = self.dynamics_network(self.dynamics_parameters, self._see(normal, progress))
+        actions = action_size(self.action_space)
+        return self._outcome(normal.unsqueeze(-2), output.unflatten(-1, (actions, -1)))
+
+    def outcome(
+        self, observation: Tensor, action: Tensor, progress: Tensor | float = 1.0
+    ) -> Outcome:
+        """What actions `[P, N]` or `[P, N, A]`, as `reward` has them, lead to at `[P, N, O]`."""
+        if self._discrete:
+            following, termination = self.outcomes(observation, progress)
+            index = action.unsqueeze(-1)
+            where = index.unsqueeze(-1).expand(*index.shape, following.shape[-1])
+            return Outcome(
+                following.gather(-2, where).squeeze(-2), termination.gather(-1, index).squeeze(-1)
+            )
+        normal = (observation - self.mean) / self.std
+        inputs = torch.cat([self._see(normal, progress), action], -1)
+        return self._outcome(normal, self.dynamics_network(self.dynamics_parameters, inputs))
+
+    def _outcome(self, normal: Tensor, output: Tensor) -> Outcome:
+        following = (normal + self.step_size * output[..., :-1]).clamp(-_REACH, _REACH)
+        observation = torch.clamp(self.mean + self.std * following, self.low, self.high)
+        return Outcome(observation, torch.sigmoid(output[..., -1] - _RARE))
+
+    def _see(self, inputs: Tensor, progress: Tensor | float) -> Tensor:
+        if not self.curriculum:
+            return inputs
+        column = 2 * torch.as_tensor(progress, dtype=inputs.dtype) - 1
+        return torch.cat([inputs, column.broadcast_to(inputs.shape[:-1]).unsqueeze(-1)], -1)
 
     def reward(self, lesson: Tensor, action: Tensor) -> Tensor:
         """Rewards `[R, N]` of actions where the lesson is `[R, N, L]`.
@@ -198,7 +274,13 @@ class SyntheticEnv(nn.Module):
         observation = self.initial(noise)
         return State(observation, observation.new_zeros(observation.shape[:2]))
 
-    def step(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+    def step(
+        self,
+        state: State,
+        action: Tensor,
+        chance: Tensor | None = None,
+        progress: Tensor | float = 1.0,
+    ) -> tuple[State, Tensor, Tensor]:
         """Take actions: next state, rewards `[P, N]`, terminated `[P, N]`.
 
         Episodes end with `terminated`, never `truncated`: the horizon is part of the synthetic
@@ -207,10 +289,21 @@ class SyntheticEnv(nn.Module):
         Args:
             state: Where the episodes stand.
             action: Indices `[P, N]`, or vectors `[P, N, A]` in [-1, 1].
+            chance: Uniform numbers `[P, N]`; an episode ends early where its probability of that is
+                above. Not needed with horizon 1.
+            progress: As for `initial`.
+
+        Raises:
+            UsageError: `chance` is missing.
         """
-        reward = self.reward(self.lesson(state.observation), action)
+        reward = self.reward(self.lesson(state.observation, progress), action)
         age = state.age + 1
-        return State(state.observation, age), reward, age >= self.horizon
+        if self.horizon == 1:
+            return State(state.observation, age), reward, age >= 1
+        if chance is None:
+            raise UsageError("a horizon above 1 needs chance: uniform numbers of the episodes")
+        following, termination = self.outcome(state.observation, action, progress)
+        return State(following, age), reward, (age >= self.horizon) | (chance < termination)
 
 
 def action_size(space: spaces.Discrete | spaces.Box) -> int:

@@ -54,6 +54,7 @@ def save_pretrained(
         "action_space": encode_space(env.action_space),
         "head": env.head,
         "horizon": env.horizon,
+        "curriculum": env.curriculum,
         "hidden": list(env.hidden),
         "members": env.members,
         "parameters": sum(parameter.numel() for parameter in env.parameters()),
@@ -117,6 +118,7 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
             target=config["target"],
             head=config.get("head", ""),
             horizon=config["horizon"],
+            curriculum=config.get("curriculum", False),
             hidden=tuple(config["hidden"]),
             members=config["members"],
         )

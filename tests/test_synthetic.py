@@ -126,6 +126,99 @@ def test_unsupported_spaces_say_what_to_do(observation, action, hint):
         gtn_rl.SyntheticEnv(observation, action)
 
 
-def test_longer_horizons_are_refused(env):
-    with pytest.raises(UsageError, match="horizon must be 1"):
-        gtn_rl.SyntheticEnv(env.observation_space, env.action_space, horizon=10)
+def test_horizons_below_1_are_refused(env):
+    with pytest.raises(UsageError, match="horizon must be at least 1"):
+        gtn_rl.SyntheticEnv(env.observation_space, env.action_space, horizon=0)
+
+
+def long_env(action_space=None, **kwargs):
+    return gtn_rl.SyntheticEnv(
+        spaces.Box(-np.inf, np.inf, (2,)), action_space or spaces.Discrete(3), horizon=5,
+        hidden=(6,), **kwargs,
+    )  # fmt: skip
+
+
+def test_dynamics_of_zero_weights_are_known():
+    env = long_env(std=np.array([2.0, 4.0]), mean=np.array([1.0, 0.0]))
+    with torch.no_grad():
+        env.dynamics_parameters.zero_()
+        weight, bias = env.dynamics_network.layers(env.dynamics_parameters)[-1]
+        # Per action: two steps in units of step_size, then the logit of termination.
+        bias.view(3, 3)[1] = torch.tensor([1.0, 100.0, 4.0])
+    observation = torch.tensor([[[1.0, 4.0]]])
+    following, termination = env.outcomes(observation)
+    torch.testing.assert_close(following[0, 0, 0], torch.tensor([1.0, 4.0]))
+    # 0.3 deviations of 2; the second stops at 10 deviations of 4.
+    torch.testing.assert_close(following[0, 0, 1], torch.tensor([1.6, 40.0]))
+    torch.testing.assert_close(termination[0, 0, 1], torch.tensor(0.5))
+    assert termination[0, 0, 0].item() == pytest.approx(1 / (1 + np.exp(4)), rel=1e-4)
+    one = env.outcome(observation, torch.tensor([[1]]))
+    torch.testing.assert_close(one.observation[0, 0], following[0, 0, 1])
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(-2, 2, (3,))])
+def test_episodes_end_by_chance_or_at_the_horizon(space, generator):
+    env = long_env(space, members=2, generator=generator)
+    noise = torch.randn(1, 4, 2, generator=generator).expand(2, -1, -1)
+    state = env.reset(noise)
+    action = torch.zeros(2, 4, 3) if isinstance(space, spaces.Box) else torch.zeros(2, 4).long()
+    never, always = torch.ones(2, 4), torch.zeros(2, 4)
+    assert env.step(state, action, always)[2].all()
+    for age in range(1, 6):
+        state, reward, over = env.step(state, action, never)
+        assert reward.shape == (2, 4)
+        assert over.all() == over.any() == (age == 5)
+    assert state.observation.isfinite().all()
+    with pytest.raises(UsageError, match="chance"):
+        env.step(state, action)
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(2), spaces.Box(-1, 1, (1,))])
+def test_dynamics_are_differentiable_in_double(space, generator):
+    env = long_env(space).double()
+    observation = torch.randn(1, 3, 2, generator=generator, dtype=torch.float64)
+    action = torch.tensor([[0, 1, 1]])
+    if isinstance(space, spaces.Box):
+        action = torch.rand(1, 3, 1, generator=generator, dtype=torch.float64)
+
+    def outcome(start, _):
+        return tuple(env.outcome(start, action))
+
+    assert torch.autograd.gradcheck(
+        outcome, (observation.requires_grad_(), env.dynamics_parameters)
+    )
+
+
+def test_only_a_curriculum_heeds_progress(generator):
+    noise = torch.randn(1, 4, 2, generator=generator)
+    for curriculum in (False, True):
+        env = long_env(curriculum=curriculum)
+        early, late = env.initial(noise, 0.0), env.initial(noise, 1.0)
+        mixed = env.initial(noise, torch.tensor([0.0, 1.0, 0.0, 1.0]))
+        assert torch.equal(early, late) is not curriculum
+        torch.testing.assert_close(mixed[0, ::2], early[0, ::2])
+        torch.testing.assert_close(mixed[0, 1::2], late[0, 1::2])
+        same = [torch.equal(f(early, 0.0)[0], f(early, 1.0)[0]) for f in (env.lesson, env.outcomes)]
+        assert same == [not curriculum] * 2
+
+
+def test_members_of_a_population_of_mdps_are_kept_by_select(generator):
+    env = long_env(members=3, generator=generator)
+    env.step_size.fill_(0.7)
+    picked = env.select(torch.tensor([2]))
+    observation = torch.randn(1, 4, 2, generator=generator)
+    torch.testing.assert_close(
+        picked.outcomes(observation).observation[0],
+        env.outcomes(observation.expand(3, -1, -1)).observation[2],
+    )
+
+
+def test_an_mdp_survives_saving(tmp_path):
+    env = long_env(curriculum=True)
+    env.step_size.fill_(0.7)
+    again = gtn_rl.from_pretrained(gtn_rl.save_pretrained(env, tmp_path))
+    assert (again.horizon, again.curriculum) == (5, True)
+    observation = torch.ones(1, 1, 2)
+    torch.testing.assert_close(
+        again.outcomes(observation, 0.3).observation, env.outcomes(observation, 0.3).observation
+    )
