@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -20,6 +19,7 @@ from gtn_rl.agents.policy_gradient import GaussianPolicyGradient, PolicyGradient
 from gtn_rl.agents.ppo import PPO, GaussianPPO
 from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.soft_q import SoftQ
+from gtn_rl.envs.spaces import halves
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.seeding import log_uniform
 
@@ -27,11 +27,11 @@ from gtn_rl.seeding import log_uniform
 # of its steps: small rewards are slow to teach it. Of those it makes 1,000 in 5,000 environment
 # steps, so that one of a learner's 64 steps stands for 16.
 # Eps inside the root is also what a differentiated loop needs.
-_RMSPROP = RMSprop(decay=0.85, eps=0.0, eps_root=1e-5, initial_square=1.0)
+RMSPROP = RMSprop(decay=0.85, eps=0.0, eps_root=1e-5, initial_square=1.0)
 
 DISCRETE: dict[str, ActorAlgorithm] = {
     "pg": PolicyGradient(),
-    "a2c": PolicyGradient(_RMSPROP, normalize=False),
+    "a2c": PolicyGradient(RMSPROP, normalize=False),
     "ppo": PPO(),
     "ppo-10x10": PPO(reuse=100, epochs=10),
     "dqn": DQN(),
@@ -39,7 +39,7 @@ DISCRETE: dict[str, ActorAlgorithm] = {
 }
 CONTINUOUS: dict[str, ActorAlgorithm] = {
     "pg": GaussianPolicyGradient(),
-    "a2c": GaussianPolicyGradient(_RMSPROP),
+    "a2c": GaussianPolicyGradient(RMSPROP),
     "ppo": GaussianPPO(),
     "ppo-10x10": GaussianPPO(reuse=100, epochs=10),
 }
@@ -209,7 +209,7 @@ def draw(
             drawn.append(
                 ActorCritics(
                     actor, critic, critics, torch.cat(rows), rates(stack, learning_rate),
-                    scale(action_space, dtype),
+                    halves(action_space, dtype),
                 )
             )  # fmt: skip
         else:
@@ -219,10 +219,3 @@ def draw(
             both = torch.cat(rows, 1).repeat(members, 1)
             drawn.append(SoftQ(network, both, rates(stack, learning_rate)))
     return drawn
-
-
-def scale(space: spaces.Box, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Middle and half range `[A]` of a bounded action space."""
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    middle, half = (low + high) / 2, (high - low) / 2
-    return torch.tensor(middle, dtype=dtype), torch.tensor(half, dtype=dtype)

@@ -25,6 +25,20 @@ class Stack(Protocol):
         ...
 
 
+class Student(Stack, Protocol):
+    """What is asked of trained learners: `names` says how many rows each algorithm has, in order.
+
+    `outputs` are with what they act in the real environment: logits or means `[K, N, A]`.
+    """
+
+    @property
+    def names(self) -> list[tuple[str, int]]: ...  # noqa: D102
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
+        ...
+
+
 class Learners(Protocol):
     """A stack of K learners.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from gtn_rl.errors import UnsupportedSpaceError
 
@@ -48,3 +50,15 @@ def check_spaces(
             "wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction"
         )
     return observation_space, action_space
+
+
+def action_size(space: spaces.Discrete | spaces.Box) -> int:
+    """A: how many actions a `Discrete` space has, or how many numbers an action of a `Box`."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]
+
+
+def halves(space: spaces.Box, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Middle and half range `[A]` of a bounded space."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    middle, half = (low + high) / 2, (high - low) / 2
+    return torch.tensor(middle, dtype=dtype), torch.tensor(half, dtype=dtype)

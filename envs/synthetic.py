@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.envs.spaces import check_spaces
+from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
 
 HEADS = {spaces.Discrete: ("scores",), spaces.Box: ("quadratic", "mlp")}
@@ -304,8 +304,3 @@ class SyntheticEnv(nn.Module):
             raise UsageError("a horizon above 1 needs chance: uniform numbers of the episodes")
         following, termination = self.outcome(state.observation, action, progress)
         return State(following, age), reward, (age >= self.horizon) | (chance < termination)
-
-
-def action_size(space: spaces.Discrete | spaces.Box) -> int:
-    """A: how many actions a `Discrete` space has, or how many numbers an action of a `Box`."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from gymnasium import spaces
 
 from gtn_rl.agents.draw import check_group, parse_group
+from gtn_rl.agents.draw_interactive import check_interactive
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
 
@@ -15,7 +16,23 @@ CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
 EVOLVED_DISCRETE = (
     "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
 )  # fmt: skip
+LONG_DISCRETE = ("4xpg@tanh:64-64", "4xppo@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64")
+LONG_CONTINUOUS = ("8xppo@tanh:64-64", "8xa2c@tanh:64-64")
+LONG_EVOLVED_DISCRETE = ("1xppo@tanh:64-64", "1xa2c@tanh:64-64", "2xdqn@relu:64-64")
+LONG_EVOLVED_CONTINUOUS = ("2xppo@tanh:64-64", "2xa2c@tanh:64-64")
 EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
+
+# By: dynamics, evolution, discrete actions.
+_DEFAULT: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
+    (False, False, True): DISCRETE,
+    (False, False, False): CONTINUOUS,
+    (False, True, True): EVOLVED_DISCRETE,
+    (False, True, False): EVOLVED_CONTINUOUS,
+    (True, False, True): LONG_DISCRETE,
+    (True, False, False): LONG_CONTINUOUS,
+    (True, True, True): LONG_EVOLVED_DISCRETE,
+    (True, True, False): LONG_EVOLVED_CONTINUOUS,
+}
 
 STOCK = "sb3:"
 """What the name of a stock learner begins with."""
@@ -38,6 +55,13 @@ class TrainConfig:
 
     init: str = ""
     """A shipped environment or the folder of a run to start from, instead of a search."""
+
+    horizon: int = 1
+    """Steps of a synthetic episode at most. With 1 it is a bandit; with more, dynamics and
+    termination are learned as well."""
+
+    curriculum: bool = False
+    """Whether the environment may depend on how far its learner's training has got."""
 
     max_real_steps: int = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
@@ -103,6 +127,22 @@ class TrainConfig:
 
     head: str = ""
     """Form of the reward for continuous actions: quadratic or mlp."""
+
+    world_model: int = 50_000
+    """Real steps from which dynamics and termination are learned before the meta-training, by
+    maximum likelihood; none if 0. With a horizon above 1 only."""
+
+    through_dynamics: bool = False
+    """Whether the meta-gradient runs along synthetic episodes instead of one step ahead; it
+    explodes."""
+
+    truncation: int = 0
+    """Differentiate through so many last inner steps only; through all if 0. With a horizon above 1
+    only."""
+
+    checkpointing: int = 0
+    """Keep the graph of so many segments of the inner loop at a time, and run them again when it is
+    needed: less memory, more time. Of all if 0. With a horizon above 1 only."""
 
     copies: int = 8
     """Real environments for each learner."""
@@ -181,7 +221,7 @@ class TrainConfig:
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
             "outer_noise", "warmup_learning_rate", "imitation_learning_rate", "stock_steps",
-            "deviation", "workers", "task_timeout",
+            "deviation", "workers", "task_timeout", "horizon",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -208,6 +248,9 @@ class TrainConfig:
                     f"unknown {name} {value!r}: use {' or '.join(known)}."
                     f"{did_you_mean(value, known)}"
                 )
+        for name in ("world_model", "truncation", "checkpointing"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.population < 4 or self.population % 2:
             raise UsageError(f"population must be even and at least 4, got {self.population}")
         if self.stock and self.estimator != "evolution":
@@ -231,13 +274,14 @@ class TrainConfig:
             for name in self.stock:
                 algorithm(name)
                 check_action_space(name, space)
+        check = check_group if self.horizon == 1 else check_interactive
         for text in () if self.stock else self.learners:
-            check_group(parse_group(text), space)
+            check(parse_group(text), space)
         if self.learners:
             return self
-        if self.estimator == "evolution":
-            return replace(self, learners=EVOLVED_DISCRETE if discrete else EVOLVED_CONTINUOUS)
-        return replace(self, learners=DISCRETE if discrete else CONTINUOUS)
+        return replace(
+            self, learners=_DEFAULT[self.horizon > 1, self.estimator == "evolution", discrete]
+        )
 
     @property
     def stock(self) -> tuple[str, ...]:

@@ -10,15 +10,18 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.batch import Batch
-from gtn_rl.agents.draw import draw, parse_group, scale
-from gtn_rl.agents.learners import Learners, distinct, train
+from gtn_rl.agents.draw import draw, parse_group
+from gtn_rl.agents.learners import Learners, Student, distinct, train
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.synthetic import SyntheticEnv, action_size
+from gtn_rl.envs.spaces import action_size, halves
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.gradients import even_out
+from gtn_rl.interaction import interact
 
 
 def inner_loop(
     env: SyntheticEnv, config: TrainConfig, generator: torch.Generator, *, create_graph: bool
-) -> list[Learners]:
+) -> Sequence[Student]:
     """Draw fresh learners and train them for `config.inner_steps` optimizer steps in `env`.
 
     The generator's state fixes the learners and all their data: the same state again gives the same
@@ -35,6 +38,8 @@ def inner_loop(
     Returns:
         Trained learners, stacked. Within each algorithm of a stack, rows go member by member.
     """
+    if env.horizon > 1:
+        return interact(env, config, generator, create_graph=create_graph)
     drawn = draw(
         [parse_group(text) for text in config.learners],
         env.noise_size,
@@ -65,8 +70,10 @@ def _batches(
     counts = [count // env.members for _, count in learners.names]
     shape = (sum(counts), distinct(learners, config.inner_steps), config.batch_size)
     noise = torch.randn(math.prod(shape), env.noise_size, generator=generator, dtype=dtype)
-    observations = env.initial(noise.expand(env.members, -1, -1))
-    data = torch.cat([observations, env.lesson(observations)], -1)
+    # Batch by batch, what a curriculum shows the later.
+    progress = torch.linspace(0, 1, shape[1]).view(1, -1, 1).expand(shape).reshape(-1)
+    observations = env.initial(noise.expand(env.members, -1, -1), progress)
+    data = torch.cat([observations, env.lesson(observations, progress)], -1)
     if data.requires_grad and config.even_out and env.members == 1:
         weight = torch.cat([env.std, env.std.new_ones(data.shape[-1] - env.noise_size)])
         data.register_hook(  # type: ignore[no-untyped-call]
@@ -82,44 +89,25 @@ def _batches(
     explore = torch.randn(*shape, action_size(space) + 1, generator=generator, dtype=dtype)
     exploration = rows(explore.expand(env.members, *explore.shape))
     columns = (*rows(data).tensor_split([env.noise_size], -1), exploration)
-    unit = scale(space, dtype) if isinstance(space, spaces.Box) else None
+    unit = halves(space, dtype) if isinstance(space, spaces.Box) else None
     return [
         Batch(observation, lesson, explore, env.reward, unit)
         for observation, lesson, explore in zip(*(c.unbind(1) for c in columns), strict=True)
     ]
 
 
-def even_out(gradient: Tensor, weight: Tensor) -> Tensor:
-    """Shorten each learner's gradient `[C, ...]` w.r.t. its data to their median length.
-
-    The training of some learners is chaotic, and their gradient longer by orders of magnitude and
-    without direction; it would drown all others'.
-
-    Args:
-        gradient: One row for each learner.
-        weight: Units of the last axis, so that lengths are not those of one observation alone.
-    """
-    length = (gradient * weight).flatten(1).norm(dim=1)
-    finite = length.isfinite()
-    if not finite.any():
-        return gradient
-    share = (length[finite].median() / length.clamp_min(1e-30)).clamp(max=1)
-    share = torch.where(finite, share, 0.0).view(-1, *[1] * (gradient.dim() - 1))
-    return torch.where(share > 0, gradient * share, 0.0)
-
-
-def act(learners: Sequence[Learners], observations: Tensor) -> Tensor:
+def act(learners: Sequence[Student], observations: Tensor) -> Tensor:
     """Logits or means `[K, N, A]` of all learners of all stacks at observations `[K, N, O]`."""
     parts = torch.split(observations, [stack.parameters.shape[0] for stack in learners])
     return torch.cat([stack.outputs(o) for stack, o in zip(learners, parts, strict=True)])
 
 
-def algorithms(learners: Sequence[Learners]) -> list[str]:
+def algorithms(learners: Sequence[Student]) -> list[str]:
     """The name of every row's algorithm, K in all."""
     return [name for stack in learners for name, count in stack.names for _ in range(count)]
 
 
-def members(learners: Sequence[Learners], count: int) -> Tensor:
+def members(learners: Sequence[Student], count: int) -> Tensor:
     """The member `[K]` that taught each row, of a population of `count`."""
     per_part = [rows for stack in learners for _, rows in stack.names]
     return torch.cat([torch.arange(count).repeat_interleave(rows // count) for rows in per_part])

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_rl.agents.cloning import OPTIMIZERS, Cloning, Shape, clone, fold, fresh
-from gtn_rl.agents.draw import scale
 from gtn_rl.agents.learners import Actors
 from gtn_rl.agents.networks import ACTIVATIONS
-from gtn_rl.envs.synthetic import action_size
+from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.errors import UsageError, did_you_mean
 
 _MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -188,5 +187,5 @@ class Pairs(nn.Module):
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Middle and half range of what a network puts out."""
         if isinstance(self.action_space, spaces.Box):
-            return scale(self.action_space, self.wanted.dtype)
+            return halves(self.action_space, self.wanted.dtype)
         return self.wanted.new_zeros(()), self.wanted.new_ones(())

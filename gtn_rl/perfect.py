@@ -17,10 +17,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.draw import scale
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import UsageError
@@ -47,7 +47,7 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
         return lesson / _TEMPERATURE
     if env.head != "quadratic":
         raise UsageError(f"head {env.head} has no known best action: use quadratic, or warmup 0")
-    middle, half = scale(env.action_space, lesson.dtype)
+    middle, half = halves(env.action_space, lesson.dtype)
     return middle + half * lesson.chunk(2, -1)[1]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.learners import Learners
+from gtn_rl.agents.learners import Student
 from gtn_rl.artifact import from_pretrained
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
@@ -24,6 +24,7 @@ from gtn_rl.perfect import VISITED, perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import search, untrained
 from gtn_rl.stock import member_returns, stock_returns
+from gtn_rl.world_model import fit_dynamics
 
 if TYPE_CHECKING:
     from gtn_rl.checkpoint import Progress
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
-_START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP = range(7)
+_START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP, _WORLD_MODEL = range(8)
 
 _OBSERVATIONS = 4096
 """Observations that all learners of a population together see in one inner step."""
@@ -42,7 +43,7 @@ class Teach(Protocol):
 
     def __call__(  # noqa: D102
         self, teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
-    ) -> Sequence[Learners]: ...
+    ) -> Sequence[Student]: ...
 
 
 class RealReturn:
@@ -100,8 +101,12 @@ class RealReturn:
         """
         config = self.config
         steps = 0
+        dynamic = False
         if config.init:
             env = self._given(config.init)
+            dynamic = env.horizon > 1
+            if not dynamic and config.horizon > 1:
+                env = _with_dynamics(env, config.horizon)
         else:
             say("searching a start")
             env, steps = search(self.task, self.actions, config, _START)
@@ -111,6 +116,10 @@ class RealReturn:
                 env, self.task, self.actions, self._critic, config, _WARM_UP,
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
+            self.charge(steps)
+        if config.horizon > 1 and config.world_model and not dynamic:
+            say("fitting dynamics")
+            _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)
             self.charge(steps)
         self._expert = copy.deepcopy(env).requires_grad_(False)
         return env
@@ -170,13 +179,13 @@ class RealReturn:
         """Updates by one batch of real experience."""
         return 1 if step < self.config.imitation else self.config.outer_epochs
 
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Learners]:
+    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Student]:
         """Fresh learners, trained by the teacher."""
         stream = generator(self.config.seed, _LEARNERS, step)
         return self._teach(teacher, stream, create_graph=create_graph)
 
     def objective(
-        self, learners: Sequence[Learners], step: int
+        self, learners: Sequence[Student], step: int
     ) -> tuple[Objective, dict[str, float | None]]:
         """The surrogate of their return, from acting in the target, or of their agreement."""
         config = self.config
@@ -295,16 +304,29 @@ class RealReturn:
 
     def _given(self, name: str) -> SyntheticEnv:
         env = from_pretrained(name, target=self.task.id).requires_grad_(True)
-        if (env.hidden, env.head) != (self._expert.hidden, self._expert.head):
+        wanted = self._expert
+        if (env.hidden, env.head) != (wanted.hidden, wanted.head):
             raise UsageError(
                 f"{name} has hidden units {env.hidden} and head {env.head!r}: set hidden and head "
                 "to the same"
             )
+        if env.horizon not in (1, wanted.horizon) or env.curriculum != wanted.curriculum:
+            raise UsageError(
+                f"{name} has horizon {env.horizon} and curriculum {env.curriculum}: set them to "
+                "the same, or give an environment of horizon 1"
+            )
         return env
+
+
+def _with_dynamics(bandit: SyntheticEnv, horizon: int) -> SyntheticEnv:
+    """The same initial states and rewards, with dynamics that are yet to be learned."""
+    env = bandit.like(1, horizon)
+    env.load_state_dict(bandit.state_dict(), strict=False)
+    return env
 
 
 def _in_synthetic(
     teacher: nn.Module, generator: torch.Generator, *, create_graph: bool, config: TrainConfig
-) -> Sequence[Learners]:
+) -> Sequence[Student]:
     assert isinstance(teacher, SyntheticEnv)
     return inner_loop(teacher, config, generator, create_graph=create_graph)

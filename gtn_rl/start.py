@@ -104,7 +104,8 @@ def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEn
     """An environment for a task as the settings want it, its parameters not yet learned."""
     return SyntheticEnv(
         task.observation_space, task.action_space,
-        target=task.id, hidden=config.hidden, head=config.head, **settings,
+        target=task.id, hidden=config.hidden, head=config.head,
+        **{"horizon": config.horizon, "curriculum": config.curriculum} | settings,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.inner import act, even_out, inner_loop
+from gtn_rl.gradients import even_out
+from gtn_rl.inner import act, inner_loop
 from gtn_rl.objective import Experience, agreement, surrogate
 from gtn_rl.outer.meta_gradient import MetaGradient, meta_gradient
 

@@ -1,0 +1,311 @@
+"""K learners that gather their own experience: what they do decides what they see next.
+
+In a one-step environment a learner's data does not depend on it, and `learners.train` is all there
+is. With dynamics it does: experience is gathered by the policy of the moment, step by step, and the
+learner is updated from it. The loop stays differentiable. A state is cut from the graph before the
+next one follows from it, so the gradient does not run along an episode, where it explodes; the
+environment's dynamics are learned through one step ahead, by the value of where it leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from gtn_rl.agents.networks import MLP
+from gtn_rl.agents.optim import Optimizer
+
+
+class Place(NamedTuple):
+    """Where R x N episodes stand: observations `[R, N, O]` and steps taken `[R, N]`."""
+
+    observation: Tensor
+    age: Tensor
+
+
+class Segment(NamedTuple):
+    """L steps of N episodes of R learners.
+
+    `observation` and `following` (before a reset) are `[R, L, N, O]`, `action` `[R, L, N]` or, in
+    the units of the action space, `[R, L, N, A]`; `over` says where an episode ended, `last` where
+    it did because of the horizon, `[R, L, N]` both.
+    """
+
+    observation: Tensor
+    action: Tensor
+    following: Tensor
+    over: Tensor
+    last: Tensor
+
+
+class Judged(NamedTuple):
+    """What a segment was worth, as differentiable functions of the world's parameters.
+
+    `reward` and `going`, the probability that the episode went on, are `[R, L, N]`, `following`
+    `[R, L, N, O]`; with one more axis A after N where all actions are judged.
+    """
+
+    reward: Tensor
+    following: Tensor
+    going: Tensor
+
+
+class World(Protocol):
+    """R x N episodes; rows are learners."""
+
+    def enter(self, progress: float) -> None:
+        """Be what it is at this share, 0 to 1, of the learners' training."""
+        ...
+
+    def reset(self, source: torch.Generator) -> Place:
+        """Start episodes everywhere."""
+        ...
+
+    def step(
+        self, place: Place, action: Tensor, source: torch.Generator
+    ) -> tuple[Place, Tensor, Tensor, Tensor]:
+        """Take actions: place after it and its resets, then `following`, `over`, `last`."""
+        ...
+
+    def judge(self, segment: Segment) -> Judged:
+        """Rewards and next states of the actions that were taken."""
+        ...
+
+    def judge_all(self, segment: Segment) -> Judged:
+        """Rewards and next states of all discrete actions."""
+        ...
+
+    def uniform(self, source: torch.Generator, *size: int) -> Tensor:
+        """Uniform numbers `[R, N, *size]` that members of a population share."""
+        ...
+
+
+class Networks(NamedTuple):
+    """Policy (or action values) and, where there is one, state values of a stack."""
+
+    policy: MLP
+    value: MLP | None
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the policy's and of the value's parameters."""
+        return tuple(torch.tensor_split(parameters, [self.policy.num_parameters], 1))  # type: ignore[return-value]
+
+    def outputs(self, parameters: Tensor, observation: Tensor) -> Tensor:
+        """Policy outputs `[R, ..., A]` at observations `[R, ..., O]`."""
+        flat = observation.flatten(1, -2)
+        return self.policy(self.split(parameters)[0], flat).view(*observation.shape[:-1], -1)
+
+    def values(self, parameters: Tensor, observation: Tensor) -> Tensor:
+        """State values `[R, ...]` at observations `[R, ..., O]`."""
+        assert self.value is not None
+        flat = observation.flatten(1, -2)
+        return self.value(self.split(parameters)[1], flat).view(observation.shape[:-1])
+
+
+class Algorithm(Protocol):
+    """How a learner acts, what it makes of a segment, and the loss that it descends."""
+
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+
+    @property
+    def length(self) -> int:
+        """L, steps of a segment."""
+        ...
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps for each segment."""
+        ...
+
+    @property
+    def critic(self) -> bool:
+        """Whether it has state values."""
+        ...
+
+    @property
+    def max_norm(self) -> float:
+        """Gradients of a learner are shortened to this norm."""
+        ...
+
+    def initial(
+        self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor:
+        """Fresh rows `[count, D]`."""
+        ...
+
+    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
+        """Actions for outputs `[R, N, A]`, by uniform numbers `[R, N, A + 1]`."""
+        ...
+
+    def prepare(
+        self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
+        world: World, segment: Segment,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """What updates need, columns `[R, M, ...]`.
+
+        Args:
+            networks: Of the learners.
+            parameters: Of the learners, when they gathered the segment.
+            memory: What this gave for the segment before; empty at first.
+            start: Parameters before training.
+            world: Where.
+            segment: What happened.
+        """
+        ...
+
+    def batches(
+        self, columns: tuple[Tensor, ...], source: torch.Generator
+    ) -> list[tuple[Tensor, ...]]:
+        """As many batches of the columns as `updates`."""
+        ...
+
+    def loss(
+        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...], entropy: Tensor
+    ) -> Tensor:
+        """Losses `[R]`."""
+        ...
+
+    def act(self, outputs: Tensor) -> Tensor:
+        """Logits or means with which it acts in the real environment."""
+        ...
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """Learners of one algorithm and shape that gather their own experience.
+
+    Args:
+        name: Of the algorithm.
+        algorithm: How they learn.
+        networks: Their shapes.
+        parameters: One row per learner, `[R, D]`.
+        learning_rate: Step size per learner, `[R, 1]`.
+        entropy: Weight of the entropy bonus per learner, `[R, 1]`.
+    """
+
+    name: str
+    algorithm: Algorithm
+    networks: Networks
+    parameters: Tensor
+    learning_rate: Tensor
+    entropy: Tensor
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        """Algorithm and number of rows."""
+        return [(self.name, len(self.parameters))]
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """With what the learners act in the real environment: logits or means `[R, N, A]`."""
+        return self.algorithm.act(self.networks.outputs(self.parameters, observations))
+
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        return replace(self, parameters=parameters)
+
+
+class Training(NamedTuple):
+    """Where a training stands, between two segments."""
+
+    parameters: Tensor
+    optimizer: Any
+    place: Place
+    memory: tuple[Tensor, ...]
+
+
+def train(
+    learners: Interactive,
+    world: World,
+    steps: int,
+    seed: int,
+    *,
+    create_graph: bool = False,
+    last: int = 0,
+    segments: int = 0,
+    heed: Callable[[int, Segment], None] | None = None,
+) -> Interactive:
+    """The learners after optimizer steps on experience that they gather in a world.
+
+    Args:
+        learners: Untrained learners.
+        world: Where; its episodes are started anew.
+        steps: T, optimizer steps; rounded up to whole segments.
+        seed: Of everything random.
+        create_graph: Whether the result is to be differentiated w.r.t. the world's parameters.
+        last: Differentiate through this many last steps only (truncation); all if 0.
+        segments: Keep the graph of so many segments at a time and run them again when it is needed
+            (gradient checkpointing); of all at once if 0.
+        heed: Shown every segment with its number.
+    """
+    algorithm, networks = learners.algorithm, learners.networks
+    start = learners.parameters.detach().requires_grad_()
+    total = -(-steps // algorithm.updates)
+    first = total - -(-last // algorithm.updates) if last else 0
+
+    def advance(training: Training, begin: int, stop: int, graph: bool) -> Training:
+        parameters, state, place, memory = training
+        for number in range(begin, stop):
+            source = torch.Generator().manual_seed(seed + number)
+            progress = number / max(total - 1, 1)
+            world.enter(progress)
+            place, segment = _gather(learners, parameters, world, place, progress, source)
+            if heed is not None:
+                heed(number, segment)
+            with torch.set_grad_enabled(graph):
+                memory = algorithm.prepare(networks, parameters, memory, start, world, segment)
+            for batch in algorithm.batches(memory, source):
+                with torch.enable_grad():
+                    # Not w.r.t. `parameters`: what was prepared by them is held fixed.
+                    here = parameters.view_as(parameters)
+                    loss = algorithm.loss(networks, here, batch, learners.entropy).sum()
+                    (gradient,) = torch.autograd.grad(loss, here, create_graph=graph)
+                    norm = gradient.square().sum(1, keepdim=True).add(1e-12).sqrt()
+                    gradient = gradient * (algorithm.max_norm / norm).clamp(max=1)
+                parameters, state = algorithm.optimizer.step(
+                    parameters, gradient, state, learners.learning_rate
+                )
+                if not graph:
+                    parameters = parameters.detach().requires_grad_()
+        return Training(parameters, state, place, memory)
+
+    source = torch.Generator().manual_seed(seed)
+    world.enter(0.0)
+    training = Training(start, algorithm.optimizer.initial(start), world.reset(source), ())
+    if first or not create_graph:
+        with torch.no_grad():
+            training = advance(training, 0, total if not create_graph else first, False)
+    if create_graph:
+        for begin in range(first, total, segments or total):
+            stop = min(begin + (segments or total), total)
+            if segments:
+                training = checkpoint(
+                    advance, training, begin, stop, True,
+                    use_reentrant=False, preserve_rng_state=False,
+                )  # fmt: skip
+            else:
+                training = advance(training, begin, stop, True)
+    return learners.with_parameters(training.parameters)
+
+
+def _gather(
+    learners: Interactive, parameters: Tensor, world: World, place: Place, progress: float,
+    source: torch.Generator,
+) -> tuple[Place, Segment]:  # fmt: skip
+    algorithm, networks = learners.algorithm, learners.networks
+    rows: list[tuple[Tensor, ...]] = []
+    fixed = parameters.detach()
+    actions = networks.policy.sizes[-1]
+    for _ in range(algorithm.length):
+        with torch.no_grad():
+            outputs = networks.outputs(fixed, place.observation)
+            action = algorithm.choose(outputs, world.uniform(source, actions + 1), progress)
+        before = place.observation
+        place, following, over, last = world.step(place, action, source)
+        rows.append((before, action, following, over, last))
+    return place, Segment(*(torch.stack(column, 1) for column in zip(*rows, strict=True)))

@@ -1,0 +1,83 @@
+"""The inner loop in environments with dynamics: learners gather their own experience."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.draw_interactive import draw_interactive
+from gtn_rl.agents.interactive import Interactive, train
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.world import SyntheticWorld
+from gtn_rl.gradients import even_out
+
+_LENGTH = 4
+"""Steps of an episode between two updates of most learners; times episodes, the `batch_size`."""
+
+
+def interact(
+    env: SyntheticEnv, config: TrainConfig, generator: torch.Generator, *, create_graph: bool
+) -> list[Interactive]:
+    """Draw fresh learners and train them for `config.inner_steps` optimizer steps in `env`.
+
+    Args:
+        env: Synthetic environment of a horizon above 1; each of its P members teaches the same
+            learners, with the same noise.
+        config: Number, kinds and hyperparameters of the learners of one member.
+        generator: Source of all randomness.
+        create_graph: Whether the trained parameters are to be differentiated w.r.t. the
+            environment's.
+
+    Returns:
+        Trained learners, a stack for each group; rows go member by member.
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    trained = []
+    for text in config.learners:
+        group = parse_group(text)
+        learners = draw_interactive(
+            group, env.noise_size, env.action_space, members=env.members,
+            learning_rate=config.learning_rate, entropy=config.entropy, generator=generator,
+            dtype=env.initial_parameters.dtype,
+        )  # fmt: skip
+        split = create_graph and config.even_out and env.members == 1
+        world = SyntheticWorld(
+            apart(env, group.count) if split else env,
+            1 if split else group.count,
+            max(config.batch_size // _LENGTH, 1),
+            seed,
+            through=config.through_dynamics,
+            shared=not split,
+        )
+        trained.append(
+            train(
+                learners, world, config.inner_steps, seed, create_graph=create_graph,
+                last=config.truncation, segments=config.checkpointing,
+            )
+        )  # fmt: skip
+    return trained
+
+
+def apart(env: SyntheticEnv, count: int) -> SyntheticEnv:
+    """The same environment once for each of some learners, their gradients evened out.
+
+    Args:
+        env: One environment.
+        count: How many learners.
+    """
+    names = [name for name, _ in env.named_parameters()]
+    rows = torch.cat(list(env.parameters()), 1).expand(count, -1)
+    if rows.requires_grad:
+        rows.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: even_out(gradient, torch.ones(()))
+        )
+    parts: tuple[Tensor, ...] = torch.split(rows, [p.shape[1] for p in env.parameters()], 1)
+    other = copy.copy(env)
+    # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
+    other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
+    other.members = count
+    return other
