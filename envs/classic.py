@@ -196,12 +196,18 @@ class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Start new episodes everywhere.
+        """Start new episodes everywhere, or where `options["reset_mask"]` says so.
 
         Args:
             seed: One for all, or one for each: environments with the same seed start alike.
-            options: Not used.
+            options: `reset_mask` `[N]`, without a seed.
         """
+        mask = None if options is None else options.get("reset_mask")
+        if mask is not None:
+            self._state[mask] = self._physics.initial(self.np_random, int(mask.sum()))
+            self._age[mask] = 0
+            self._over[mask] = False
+            return self._observe(), {}
         if isinstance(seed, list):
             super().reset(seed=seed[0])
             starts = {s: self._physics.initial(np.random.default_rng(s), 1) for s in set(seed)}

@@ -9,15 +9,11 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.envs.heads import HEADS, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
-
-HEADS = {spaces.Discrete: ("scores",), spaces.Box: ("quadratic", "mlp")}
-"""Forms of the reward for each kind of action space, the first is the default."""
-
 
 _REACH = 10.0
 """Deviations from the mean that dynamics can lead to: what they make stays finite for ever."""
@@ -214,10 +210,7 @@ class SyntheticEnv(nn.Module):
         if self.head == "mlp":
             return seen
         output = self.reward_network(self.reward_parameters, seen)
-        if self.head == "scores":
-            return output - output.amax(-1, keepdim=True)
-        weight, best = output.chunk(2, -1)
-        return torch.cat([F.softplus(weight), best], -1)
+        return to_lesson(self.head, output)
 
     def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
         """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""
@@ -259,11 +252,8 @@ class SyntheticEnv(nn.Module):
             lesson: From `lesson`; R is P or a multiple of it, the rows of a member side by side.
             action: Indices `[R, N]`, or vectors `[R, N, A]` in [-1, 1].
         """
-        if self.head == "scores":
-            return lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        if self.head == "quadratic":
-            weight, best = lesson.chunk(2, -1)
-            return -(weight * (action - best).square()).sum(-1)
+        if self.head != "mlp":
+            return to_reward(self.head, lesson, action)
         inputs = torch.cat([lesson, action], -1)
         rows = inputs.reshape(self.members, -1, inputs.shape[-1])
         score = self.reward_network(self.reward_parameters, rows).view(action.shape[:-1])

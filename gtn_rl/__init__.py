@@ -13,10 +13,13 @@ from gtn_rl.compare import compare
 from gtn_rl.config import TrainConfig
 from gtn_rl.distill import DistillResult, clone_returns, distill
 from gtn_rl.distill_config import DistillConfig
+from gtn_rl.envs.reward import LearnedReward, RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.pairs import Pairs
 from gtn_rl.pairs_artifact import load_pairs, save_pairs
 from gtn_rl.registration import register, register_shipped
+from gtn_rl.reward import RewardResult, train_reward
+from gtn_rl.reward_artifact import load_reward, save_reward
 from gtn_rl.train import TrainResult, train
 
 if TYPE_CHECKING:
@@ -27,7 +30,10 @@ __version__ = "0.1.0"
 __all__ = [
     "DistillConfig",
     "DistillResult",
+    "LearnedReward",
     "Pairs",
+    "RewardNetwork",
+    "RewardResult",
     "SyntheticEnv",
     "TrainConfig",
     "TrainResult",
@@ -36,11 +42,14 @@ __all__ = [
     "distill",
     "from_pretrained",
     "load_pairs",
+    "load_reward",
     "make_sb3_env",
     "register",
     "save_pairs",
     "save_pretrained",
+    "save_reward",
     "train",
+    "train_reward",
 ]
 
 

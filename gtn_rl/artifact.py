@@ -107,6 +107,8 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
     config = read_config(folder)
     if config.get("kind") == "pairs":
         raise ArtifactError(f"{folder} holds pairs: load them with gtn_rl.load_pairs")
+    if config.get("kind") == "reward":
+        raise ArtifactError(f"{folder} holds a reward network: load it with gtn_rl.load_reward")
     if target is not None and config["target"] != target:
         raise ArtifactError(
             f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"

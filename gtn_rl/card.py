@@ -56,10 +56,34 @@ policy = pairs.clone(hidden=(64, 64), seed=0)  # a torch.nn.Sequential on raw ob
 """
 
 
+_REWARD_TEMPLATE = """# A learned reward for {target}
+
+Real dynamics with a learned reward, {how}; form `{form}`. Agents that are trained with it do well
+sooner in {target}.
+
+```python
+import gymnasium as gym
+import gtn_rl
+
+env = gtn_rl.LearnedReward(gym.make("{target}"), "{name}")
+```
+
+## What it cost
+
+{training}
+
+## What it teaches
+
+{results}
+"""
+
+
 def render_card(config: Mapping[str, Any]) -> str:
     """The card's text for what `config.json` holds."""
     if config.get("kind") == "pairs":
         return render_pairs_card(config)
+    if config.get("kind") == "reward":
+        return render_reward_card(config)
     target = config["target"] or "environment"
     n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
     return _TEMPLATE.format(
@@ -82,6 +106,19 @@ def render_pairs_card(config: Mapping[str, Any]) -> str:
         steps=config["steps"],
         plural="" if config["steps"] == 1 else "s",
         actions=_actions(config["action_space"]),
+        training=_training(config["training"]),
+        results=_results(config["results"]),
+    )
+
+
+def render_reward_card(config: Mapping[str, Any]) -> str:
+    """The card's text for the `config.json` of a reward network."""
+    how = "added to the real one" if config["additive"] else "in the place of the real one"
+    return _REWARD_TEMPLATE.format(
+        target=config["target"] or "an environment",
+        name=config["name"],
+        form=config["form"],
+        how=how,
         training=_training(config["training"]),
         results=_results(config["results"]),
     )

@@ -1,4 +1,4 @@
-"""The command line: `gtn-rl train | distill | compare | show | supervised | search | zoo`."""
+"""The command line: `gtn-rl train | distill | reward | compare | show | supervised | ...`."""
 
 from __future__ import annotations
 
@@ -105,6 +105,59 @@ class Distill:
             f"fresh policies cloned from {self.config.pairs} pairs in {self.config.steps} steps "
             f"score {result.score:.1f} on {self.target}\n"
             f"pairs: {self.out}\n"
+            f"next: gtn-rl show {self.out}"
+        )
+        return 130 if result.stopped == "interrupted" else 0
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Learn a reward with which agents soon do well on the real dynamics."""
+
+    target: tyro.conf.Positional[str]
+    """Gymnasium id of the real environment, e.g. CartPole-v1."""
+
+    out: Path
+    """Folder for the reward network, the logs and the checkpoints."""
+
+    form: str = "action"
+    """Of the network: action, state or potential."""
+
+    additive: bool = False
+    """Add the learned reward to the real one instead of replacing it."""
+
+    terms: bool = False
+    """Show the network of form state the real reward as well."""
+
+    resume: bool = False
+    """Go on with the run that the folder holds."""
+
+    progress: bool = True
+    """Show a progress bar."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """Settings of the meta-training."""
+
+    def run(self) -> int:
+        """Train; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.reward import train_reward
+
+        sys.path.insert(0, "")
+        result = train_reward(
+            self.target, self.out, self.config, form=self.form, additive=self.additive,
+            terms=self.terms, resume=self.resume, progress_bar=self.progress,
+            command="gtn-rl " + shlex.join(sys.argv[1:]),
+        )  # fmt: skip
+        if result.score == -float("inf"):
+            print(
+                "interrupted before the first evaluation, there is no reward network yet; "
+                f"gtn-rl reward {self.target} --out {self.out} --resume goes on"
+            )
+            return 130
+        print(
+            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
+            f"fresh learners trained with it score {result.score:.1f} on {self.target}\n"
+            f"reward network: {self.out}\n"
             f"next: gtn-rl show {self.out}"
         )
         return 130 if result.stopped == "interrupted" else 0
@@ -285,6 +338,7 @@ class Search:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Reward, tyro.conf.subcommand("reward")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Supervised, tyro.conf.subcommand("supervised")]
@@ -301,13 +355,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-Parsed = Train | Distill | Compare | Show | Supervised | Search | Zoo
+Parsed = Train | Distill | Reward | Compare | Show | Supervised | Search | Zoo
 
 
 def parse(arguments: Sequence[str] | None) -> Parsed:
     """The command, with the settings of a known target and of its estimator as the defaults."""
     command = _parse(arguments, None)
-    if isinstance(command, Train):
+    if isinstance(command, Train | Reward):
         estimator = command.config.estimator
         if command.target in SETTINGS or estimator == "evolution":
             known = settings_for(command.target, estimator)
@@ -317,7 +371,7 @@ def parse(arguments: Sequence[str] | None) -> Parsed:
     return command
 
 
-def _parse(arguments: Sequence[str] | None, default: Train | Distill | None) -> Parsed:
+def _parse(arguments: Sequence[str] | None, default: Train | Distill | Reward | None) -> Parsed:
     options: dict[str, Any] = {} if default is None else {"default": default}
     command: Parsed = tyro.cli(
         Command, prog="gtn-rl", args=arguments, description=__doc__, **options

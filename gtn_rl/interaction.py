@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import draw_interactive
@@ -15,7 +16,9 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.gradients import even_out
 
-_LENGTH = 4
+M = TypeVar("M", bound=nn.Module)
+
+LENGTH = 4
 """Steps of an episode between two updates of most learners; times episodes, the `batch_size`."""
 
 
@@ -48,7 +51,7 @@ def interact(
         world = SyntheticWorld(
             apart(env, group.count) if split else env,
             1 if split else group.count,
-            max(config.batch_size // _LENGTH, 1),
+            max(config.batch_size // LENGTH, 1),
             seed,
             through=config.through_dynamics,
             shared=not split,
@@ -62,11 +65,11 @@ def interact(
     return trained
 
 
-def apart(env: SyntheticEnv, count: int) -> SyntheticEnv:
-    """The same environment once for each of some learners, their gradients evened out.
+def apart(env: M, count: int) -> M:
+    """The same teacher once for each of some learners, their gradients evened out.
 
     Args:
-        env: One environment.
+        env: A teacher whose parameters are rows of `members`, which is 1.
         count: How many learners.
     """
     names = [name for name, _ in env.named_parameters()]
@@ -79,5 +82,5 @@ def apart(env: SyntheticEnv, count: int) -> SyntheticEnv:
     other = copy.copy(env)
     # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
     other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
-    other.members = count
+    other.members = count  # type: ignore[assignment]
     return other

@@ -58,16 +58,20 @@ class RealReturn:
         teach: How a teacher trains learners; the inner loop in a synthetic environment if not
             given.
         learners: How many learners a teacher trains, where the settings do not say so.
+        blank: Makes a population of so many untrained teachers for evolution; of synthetic
+            environments if not given.
 
     Raises:
         UsageError: The target's vector environment cannot be used.
     """
 
     def __init__(
-        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0
-    ) -> None:
+        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0,
+        blank: Callable[[int], nn.Module] | None = None,
+    ) -> None:  # fmt: skip
         self.task, self.config = task, config
         self._teach = teach or partial(_in_synthetic, config=config)
+        self._blank = blank or self._environments
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
         self.goal = task.reward_threshold if config.target_return is None else config.target_return
         self.actions = make_actions(task.action_space, config.outer_noise)
@@ -222,15 +226,14 @@ class RealReturn:
 
     def _fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
         config, count = self.config, len(population)
-        mean, std = (scale.numpy() for scale in self.scales)
-        env = untrained(self.task, config, mean=mean, std=std, members=count)
-        env.requires_grad_(False)
+        env = self._blank(count).requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
         parts = torch.split(population, sizes, 1)
         for own, rows in zip(env.parameters(), parts, strict=True):
             own.copy_(rows)
         seeds = [derive(config.seed, _RESET, step, copy) % 2**31 for copy in range(config.copies)]
         if config.stock:
+            assert isinstance(env, SyntheticEnv)
             return member_returns(env, config.stock, self.task, config.stock_steps, seeds)
         learners = self.train(env, step, create_graph=False)
         shape = (count * config.num_learners, config.copies)
@@ -242,6 +245,10 @@ class RealReturn:
         returns = self._arena.evaluate(partial(act, learners), seeds).mean(1).float()
         fitness = torch.zeros(count).index_add(0, members(learners, count), returns)
         return fitness / config.num_learners, self._arena.steps - before
+
+    def _environments(self, count: int) -> SyntheticEnv:
+        mean, std = (scale.numpy() for scale in self.scales)
+        return untrained(self.task, self.config, mean=mean, std=std, members=count)
 
     def evaluate(self, teacher: nn.Module, step: int) -> dict[str, float]:
         """Greedy real returns of fresh learners: mean, worst, mean of each kind.

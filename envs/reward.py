@@ -1,0 +1,221 @@
+"""Learned rewards on real dynamics: reward networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.envs.edge import to_core
+from gtn_rl.envs.heads import to_lesson, to_reward
+from gtn_rl.envs.spaces import action_size, check_spaces
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.errors import UsageError, did_you_mean
+
+FORMS = ("action", "state", "potential")
+"""Forms of a reward network."""
+
+
+class RewardNetwork(nn.Module):
+    """P learned rewards of real transitions (Ferreira et al. 2022, arXiv 2202.02790, section 5).
+
+    - `action`: of observation and action, in the form that synthetic environments have. The best
+      action is rewarded most wherever the agent stands, so nothing has to be waited for.
+    - `state`: a network of where the action led.
+    - `potential`: `discount * phi(next) - phi(now)`, with phi = 0 where an episode terminated.
+      Added to the real reward it changes no optimal policy (Ng et al. 1999).
+
+    Args:
+        observation_space: Flat `Box` of the target, O numbers.
+        action_space: `Discrete`, or bounded flat `Box`, of the target.
+        target: Gymnasium id of the real environment.
+        form: One of `FORMS`.
+        additive: Whether the learned reward is added to the real one, or (exclusive) replaces it.
+        terms: Whether the network of `state` is also shown the real reward.
+        hidden: Units of the hidden layers.
+        mean: Mean of the target's observations, `[O]`; zeros if not given.
+        std: Standard deviation of the target's observations, `[O]`; ones if not given.
+        members: P.
+        discount: Gamma of `potential`.
+        generator: Source of the initial parameters; a fixed seed if not given. The last layer of
+            `state` and `potential` starts at 0: an additive reward starts as the real one.
+
+    Raises:
+        UnsupportedSpaceError: The spaces are not supported.
+        UsageError: No such form, or terms for another form than `state`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *,
+        target: str = "",
+        form: str = "action",
+        additive: bool = False,
+        terms: bool = False,
+        hidden: tuple[int, ...] = (32,),
+        mean: NDArray[np.floating[Any]] | None = None,
+        std: NDArray[np.floating[Any]] | None = None,
+        members: int = 1,
+        discount: float = 0.99,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise UsageError(
+                f"unknown form {form!r}: use {', '.join(FORMS)}.{did_you_mean(form, FORMS)}"
+            )
+        if terms and form != "state":
+            raise UsageError(f"terms are for the form state, not for {form}")
+        self.observation_space, self.action_space = check_spaces(observation_space, action_space)
+        self.target, self.form, self.additive, self.terms = target, form, additive, terms
+        self.hidden, self.members, self.discount = tuple(hidden), members, discount
+        discrete = isinstance(self.action_space, spaces.Discrete)
+        self.head = "scores" if discrete else "quadratic"
+        size = self.observation_space.shape[0]
+        outputs = action_size(self.action_space) * (1 if discrete else 2)
+        self.network = MLP((size + terms, *self.hidden, outputs if form == "action" else 1), "tanh")
+        self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
+        self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
+        generator = generator or torch.Generator().manual_seed(0)
+        self.network_parameters = nn.Parameter(uniform(self.network, members, generator=generator))
+        if form != "action":
+            with torch.no_grad():
+                for last in self.network.layers(self.network_parameters)[-1]:
+                    last.zero_()
+
+    @classmethod
+    def of(cls, env: SyntheticEnv, *, additive: bool = False) -> RewardNetwork:
+        """The reward of a synthetic environment, for the real dynamics.
+
+        Raises:
+            UsageError: The environment has a curriculum, or a reward of the form `mlp`.
+        """
+        if env.curriculum or env.head == "mlp":
+            raise UsageError("only a reward without a curriculum and of head scores or quadratic")
+        network = cls(
+            env.observation_space, env.action_space, target=env.target, additive=additive,
+            hidden=env.hidden, mean=env.mean.numpy(), std=env.std.numpy(), members=env.members,
+        )  # fmt: skip
+        with torch.no_grad():
+            network.network_parameters.copy_(env.reward_parameters)
+        return network
+
+    def blank(self, members: int) -> RewardNetwork:
+        """Untrained networks of this form and scale."""
+        return RewardNetwork(
+            self.observation_space, self.action_space, target=self.target, form=self.form,
+            additive=self.additive, terms=self.terms, hidden=self.hidden, mean=self.mean.numpy(),
+            std=self.std.numpy(), members=members, discount=self.discount,
+        )  # fmt: skip
+
+    def forward(
+        self, observation: Tensor, action: Tensor, following: Tensor, real: Tensor, ended: Tensor
+    ) -> Tensor:
+        """Rewards `[P, N]` that an agent is given.
+
+        Args:
+            observation: `[P, N, O]`.
+            action: Indices `[P, N]`, or vectors `[P, N, A]` in [-1, 1].
+            following: Next observations `[P, N, O]`.
+            real: Real rewards `[P, N]`.
+            ended: Where the episode terminated, `[P, N]`.
+        """
+        if self.form == "action":
+            lesson = to_lesson(self.head, self._output(observation))
+            learned = to_reward(self.head, lesson, action)
+        elif self.form == "state":
+            learned = self._output(following, real if self.terms else None).squeeze(-1)
+        else:
+            after = self._output(following).squeeze(-1) * ~ended
+            learned = self.discount * after - self._output(observation).squeeze(-1)
+        return learned + real if self.additive else learned
+
+    def _output(self, observation: Tensor, real: Tensor | None = None) -> Tensor:
+        normal = (observation - self.mean) / self.std
+        if real is not None:
+            normal = torch.cat([normal, real.unsqueeze(-1)], -1)
+        return self.network(self.network_parameters, normal)
+
+
+class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
+    """A user's environment whose reward is a learned one; the real one is in `info["reward"]`.
+
+    Args:
+        env: With the spaces of the environment that the reward was learned for; discrete
+            observations are shown to it one-hot.
+        reward: A `RewardNetwork`, a `SyntheticEnv`, the name of a shipped environment, or a folder.
+
+    Raises:
+        ArtifactError: Nothing usable under that name or in that folder.
+        UsageError: The spaces differ, or there is a population of rewards.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], reward: str | Path | SyntheticEnv | RewardNetwork
+    ) -> None:
+        super().__init__(env)
+        if isinstance(reward, (str, Path)):
+            from gtn_rl.reward_artifact import load_reward
+
+            reward = load_reward(reward)
+        if isinstance(reward, SyntheticEnv):
+            reward = RewardNetwork.of(reward)
+        space: spaces.Space[Any] = env.observation_space
+        if isinstance(space, spaces.Discrete):
+            space = spaces.utils.flatten_space(space)
+        if space.shape != reward.observation_space.shape or env.action_space != reward.action_space:
+            raise UsageError(
+                f"the reward was learned for {reward.observation_space} and {reward.action_space}, "
+                f"the environment has {env.observation_space} and {env.action_space}"
+            )
+        if reward.members != 1:
+            raise UsageError(f"expected one reward network, got a population of {reward.members}")
+        self._reward = reward.requires_grad_(False)
+        self._before: NDArray[Any] = np.zeros(0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._before = self._flat(observation)
+        return observation, info
+
+    @torch.inference_mode()
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Take a real step, and give the learned reward for it."""
+        observation, real, terminated, truncated, info = self.env.step(action)
+        after = self._flat(observation)
+        space = self._reward.action_space
+        learned = self._reward(
+            torch.as_tensor(self._before)[None, None],
+            to_core(space, np.asarray([action])),
+            torch.as_tensor(after)[None, None],
+            torch.tensor([[float(real)]]),
+            torch.tensor([[bool(terminated)]]),
+        )
+        self._before = after
+        more: Mapping[str, Any] = {"reward": float(real)}
+        return observation, float(learned), terminated, truncated, {**info, **more}
+
+    def _flat(self, observation: Any) -> NDArray[np.float32]:
+        space = self.env.observation_space
+        return np.asarray(spaces.utils.flatten(space, observation), np.float32)
+
+
+def make_rewarded(artifact: str | Path, target: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """A real environment with a learned reward, as `gymnasium.make` makes it."""
+    return LearnedReward(gym.make(target, **kwargs).unwrapped, artifact)

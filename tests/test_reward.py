@@ -1,0 +1,231 @@
+"""Learned rewards on real dynamics."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.env_checker import check_env as sb3_check
+
+import gtn_rl
+from gtn_rl import zoo
+from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.draw_interactive import draw_interactive
+from gtn_rl.agents.interactive import Segment, train
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
+from gtn_rl.envs.rewarded import RewardedWorld
+from gtn_rl.envs.targets import describe
+from gtn_rl.errors import ArtifactError, UsageError
+
+BOX = spaces.Box(-np.inf, np.inf, (2,))
+
+
+def transition(generator, discrete, members=1, count=5):
+    normal = [torch.randn(members, count, 2, generator=generator) for _ in range(2)]
+    action = torch.randint(2, (members, count), generator=generator)
+    if not discrete:
+        action = torch.rand(members, count, 1, generator=generator) * 2 - 1
+    real = torch.randn(members, count, generator=generator)
+    return normal[0], action, normal[1], real, torch.arange(count).expand(members, -1) == 0
+
+
+def randomise(network, generator):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_the_reward_of_a_synthetic_environment_is_kept(discrete, generator):
+    space = spaces.Discrete(2) if discrete else spaces.Box(-1, 1, (1,))
+    env = gtn_rl.SyntheticEnv(BOX, space, mean=np.ones(2), std=np.array([2.0, 0.5]))
+    network = RewardNetwork.of(env)
+    observation, action, following, real, ended = transition(generator, discrete)
+    torch.testing.assert_close(
+        network(observation, action, following, real, ended),
+        env.reward(env.lesson(observation), action),
+    )
+
+
+def test_potentials_add_up_to_their_ends(generator):
+    network = RewardNetwork(BOX, spaces.Discrete(2), form="potential", discount=0.9)
+    randomise(network, generator)
+    # Along a path the discounted sum is the difference of the ends, whatever lies between.
+    path = torch.randn(1, 6, 2, generator=generator)
+    ended = torch.tensor([[False] * 4 + [True]])
+    zero = torch.zeros(1, 5)
+    reward = network(path[:, :-1], zero.long(), path[:, 1:], zero, ended)
+    total = (reward * 0.9 ** torch.arange(5)).sum()
+    start = network._output(path[:, :1]).squeeze()
+    torch.testing.assert_close(total, -start)
+
+
+@pytest.mark.parametrize("form", ["state", "potential"])
+def test_an_additive_reward_starts_as_the_real_one(form, generator):
+    network = RewardNetwork(BOX, spaces.Discrete(2), form=form, additive=True)
+    parts = transition(generator, True)
+    torch.testing.assert_close(network(*parts), parts[3])
+
+
+def test_terms_show_the_real_reward(generator):
+    parts = list(transition(generator, True))
+    outputs = []
+    for terms in (False, True):
+        network = RewardNetwork(BOX, spaces.Discrete(2), form="state", terms=terms)
+        randomise(network, generator)
+        before = network(*parts)
+        changed = network(*parts[:3], parts[3] + 1, parts[4])
+        outputs.append(torch.equal(before, changed))
+    assert outputs == [True, False]
+    with pytest.raises(UsageError, match="form state"):
+        RewardNetwork(BOX, spaces.Discrete(2), form="potential", terms=True)
+    with pytest.raises(UsageError, match="Did you mean 'state'"):
+        RewardNetwork(BOX, spaces.Discrete(2), form="states")
+
+
+@pytest.mark.parametrize("name", list(zoo.folders()))
+@pytest.mark.filterwarnings("ignore:.*For Box action spaces")
+@pytest.mark.filterwarnings("ignore:.*recommend")
+def test_every_target_has_its_reward_network(name):
+    env = gym.make(f"gtn_rl/RN-{name}")
+    target = gym.make(name)
+    assert env.observation_space == target.observation_space
+    assert env.spec.max_episode_steps == target.spec.max_episode_steps
+    sb3_check(env)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*A Box observation space m.* value is .*infinity")
+        warnings.filterwarnings("ignore", ".*the environment spec is None.*")
+        warnings.filterwarnings("ignore", ".*render.*")
+        gymnasium_check(env, skip_render_check=True)
+    # Real dynamics, step by step; the real reward is not lost.
+    one, _ = env.reset(seed=3)
+    other, _ = target.reset(seed=3)
+    np.testing.assert_array_equal(one, other)
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    step, plain = env.step(action), target.step(action)
+    np.testing.assert_array_equal(step[0], plain[0])
+    assert step[2:4] == plain[2:4]
+    assert step[4]["reward"] == pytest.approx(plain[1])
+
+
+def test_a_users_environment_with_discrete_observations(generator):
+    box = spaces.utils.flatten_space(spaces.Discrete(48))
+    network = RewardNetwork(box, spaces.Discrete(4), form="state")
+    randomise(network, generator)
+    env = LearnedReward(gym.make("CliffWalking-v1"), network)
+    env.reset(seed=0)
+    observation, reward, *_ = env.step(0)
+    seen = torch.zeros(1, 1, 48)
+    seen[0, 0, observation] = 1
+    assert reward == pytest.approx(network._output(seen).item(), rel=1e-5)
+    A2C("MlpPolicy", env, seed=0, device="cpu").learn(10)
+
+
+def test_other_spaces_and_populations_are_refused():
+    with pytest.raises(UsageError, match="was learned for"):
+        LearnedReward(gym.make("Acrobot-v1"), "gtn_rl/CartPole-v1")
+    space = gym.make("CartPole-v1").observation_space
+    with pytest.raises(UsageError, match="population of 3"):
+        LearnedReward(gym.make("CartPole-v1"), RewardNetwork(space, spaces.Discrete(2), members=3))
+
+
+def test_the_world_gives_the_learned_reward_of_real_steps(generator):
+    task = describe("CartPole-v1")
+    network = RewardNetwork(
+        task.observation_space, task.action_space, form="state", additive=True, members=2
+    )
+    randomise(network, generator)
+    world = RewardedWorld(task, network, make_actions(task.action_space, 0.4), 3, 2, seed=0)
+    world.enter(0.0)
+    place = world.reset(generator)
+    assert torch.equal(place.observation[:3], place.observation[3:])
+    rows = []
+    for _ in range(40):
+        action = torch.ones(6, 2, dtype=torch.long)
+        before = place.observation
+        place, following, over, last = world.step(place, action, generator)
+        rows.append((before, action, following, over, last))
+        assert (place.observation.abs() < 0.05).all(-1)[over].all()
+    segment = Segment(*(torch.stack(column, 1) for column in zip(*rows, strict=True)))
+    assert segment.over.any()
+    judged = world.judge(segment)
+    flat = segment.following.reshape(2, -1, 4)
+    torch.testing.assert_close(judged.reward.reshape(2, -1), network._output(flat).squeeze(-1) + 1)
+    assert torch.equal(judged.going == 0, segment.last)
+    assert world.steps == 40 * 12
+    with pytest.raises(UsageError, match="all actions"):
+        world.judge_all(segment)
+
+
+def test_the_meta_gradient_through_real_training_is_that_of_finite_differences(generator):
+    # Small changes of the reward do not change which actions are drawn, so that experience is the
+    # same on both sides; single precision allows no more than this.
+    task = describe("CartPole-v1")
+    network = RewardNetwork(task.observation_space, task.action_space, hidden=(4,))
+    learners = draw_interactive(
+        parse_group("2xa2c@tanh:4"), 4, task.action_space, learning_rate=(1e-2, 1e-2),
+        entropy=(1e-4, 1e-4), generator=generator,
+    )  # fmt: skip
+    weight = torch.randn(learners.parameters.shape, generator=generator)
+
+    def score():
+        world = RewardedWorld(task, network, make_actions(task.action_space, 0.4), 2, 4, seed=0)
+        trained = train(learners, world, 4, seed=1, create_graph=True)
+        return (trained.parameters * weight).sum()
+
+    (gradient,) = torch.autograd.grad(score(), [network.network_parameters])
+    direction = torch.randn(gradient.shape, generator=generator)
+    sides = []
+    for side in (1e-2, -2e-2, 1e-2):
+        with torch.no_grad():
+            network.network_parameters.add_(side * direction)
+        sides.append(score().item())
+    slope = (sides[0] - sides[1]) / 2e-2
+    assert slope == pytest.approx((gradient * direction).sum().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
+def test_reward_networks_are_trained_and_saved(form, estimator, tiny_config, tmp_path):
+    config = replace(
+        tiny_config, learners=("2xa2c@tanh:8",), estimator=estimator, population=4,
+        max_real_steps=3_000,
+    )  # fmt: skip
+    result = gtn_rl.train_reward(
+        "CartPole-v1", tmp_path / "run", config, form=form, additive=form != "action",
+        progress_bar=False,
+    )  # fmt: skip
+    assert result.real_steps >= 3_000
+    loaded = gtn_rl.load_reward(tmp_path / "run")
+    assert (loaded.form, loaded.additive) == (form, form != "action")
+    assert torch.equal(loaded.network_parameters, result.reward.network_parameters)
+    env = LearnedReward(gym.make("CartPole-v1"), tmp_path / "run")
+    PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu").learn(16)
+    more = replace(config, max_real_steps=5_000)
+    longer = gtn_rl.train_reward(
+        "CartPole-v1", tmp_path / "run", more, form=form, additive=form != "action", resume=True,
+        progress_bar=False,
+    )  # fmt: skip
+    assert longer.real_steps > result.real_steps
+    assert longer.rows[: len(result.rows)] == result.rows
+
+
+def test_corrupt_and_foreign_artifacts_say_so(env, tmp_path):
+    network = RewardNetwork(env.observation_space, env.action_space, target="CartPole-v1")
+    folder = gtn_rl.save_reward(network, tmp_path / "reward")
+    with pytest.raises(ArtifactError, match="load_reward"):
+        gtn_rl.from_pretrained(folder)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"hidden": [5]}))
+    with pytest.raises(ArtifactError, match="corrupt"):
+        gtn_rl.load_reward(folder)
+    assert "LearnedReward" in (folder / "README.md").read_text()
