@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from gtn_rl.artifact import from_pretrained
-from gtn_rl.envs.episodes import Episodes
+from gtn_rl.envs.episodes import make_episodes
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
@@ -31,17 +31,27 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
         render_mode: Only `None`: there is nothing to see.
+        budget: Steps after which the curriculum, if the environment has one, has reached its end;
+            if not given, it is there from the first step on. No reset starts it again.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
+        UsageError: A budget below 1.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
-    def __init__(self, artifact: str | Path | SyntheticEnv, render_mode: str | None = None) -> None:
-        self._episodes = Episodes(_single_member(artifact), 1)
-        self.observation_space = self._episodes.env.observation_space
-        self.action_space = self._episodes.env.action_space
+    def __init__(
+        self,
+        artifact: str | Path | SyntheticEnv,
+        render_mode: str | None = None,
+        *,
+        budget: int | None = None,
+    ) -> None:
+        self.synthetic = _single_member(artifact)
+        self._episodes = make_episodes(self.synthetic, 1, budget)
+        self.observation_space = self.synthetic.observation_space
+        self.action_space = self.synthetic.action_space
         self.render_mode = render_mode
 
     def reset(
@@ -54,13 +64,15 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
         return self._episodes.reset(self.np_random)[0], {}
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """Take the episode's only action."""
-        reward = self._episodes.reward(np.asarray([action]))
-        return self._episodes.observation()[0], float(reward[0]), True, False, {}
+        """Take an action; the horizon, too, is an end of the task itself (`terminated`)."""
+        rewards, over = self._episodes.step(np.asarray([action]), self.np_random)
+        return self._episodes.observation()[0], float(rewards[0]), bool(over[0]), False, {}
 
 
 class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
-    """N synthetic environments as a `gymnasium.vector.VectorEnv`, one look-up for all.
+    """N synthetic environments as a `gymnasium.vector.VectorEnv` that steps at once.
+
+    That is one look-up, or one forward pass if episodes are longer than a step.
 
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
@@ -69,10 +81,13 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
             resets) or `"SameStep"` (the observation is already the next episode's, the last one is
             in `info["final_obs"]`; no step is lost).
         render_mode: Only `None`: there is nothing to see.
+        budget: Steps, of all N together, after which the curriculum, if the environment has one,
+            has reached its end; if not given, it is there from the first step on. Steps that only
+            reset do not count, and no reset starts it again.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
-        UsageError: Another autoreset mode.
+        UsageError: Another autoreset mode, or a budget below 1.
     """
 
     def __init__(
@@ -81,6 +96,8 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        *,
+        budget: int | None = None,
     ) -> None:
         try:
             self._mode = AutoresetMode(autoreset_mode)
@@ -91,11 +108,12 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
                 f"autoreset_mode must be 'NextStep' or 'SameStep', got {autoreset_mode!r}"
             )
         self.metadata = {"render_modes": [], "autoreset_mode": self._mode}
-        self._episodes = Episodes(_single_member(artifact), num_envs)
+        env = _single_member(artifact)
+        self._episodes = make_episodes(env, num_envs, budget)
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self.single_observation_space = self._episodes.env.observation_space
-        self.single_action_space = self._episodes.env.action_space
+        self.single_observation_space = env.observation_space
+        self.single_action_space = env.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._over = np.ones(num_envs, dtype=np.bool_)
@@ -122,24 +140,34 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Take an action in every environment, or reset it where its episode was over."""
-        rewards = self._episodes.reward(np.asarray(actions))
         truncated = np.zeros(self.num_envs, dtype=np.bool_)
         if self._mode is AutoresetMode.SAME_STEP:
+            rewards, over = self._episodes.step(np.asarray(actions), self.np_random)
+            last = self._episodes.observation()
+            ended = np.count_nonzero(over)
+            if not ended:
+                return last, rewards, over, truncated, {}
             final = np.empty(self.num_envs, dtype=object)
-            final[:] = list(self._episodes.observation())
-            everywhere = np.ones(self.num_envs, dtype=np.bool_)
+            final[:] = list(last)
+            mask = None
+            if ended < self.num_envs:
+                mask = over
+                final[~over] = None
+            # As `SyncVectorEnv` has it: the infos of episodes' ends are empty, but they are there.
             info = {
                 "final_obs": final,
-                "_final_obs": everywhere,
+                "_final_obs": over.copy(),
                 "final_info": {},
-                "_final_info": everywhere.copy(),
+                "_final_info": over.copy(),
             }
-            return self._episodes.reset(self.np_random), rewards, everywhere, truncated, info
+            return self._episodes.reset(self.np_random, mask), rewards, over, truncated, info
         resetting = self._over
-        rewards[resetting] = 0.0
+        rewards, over = self._episodes.step(np.asarray(actions), self.np_random, resetting)
         if resetting.any():
+            rewards[resetting] = 0.0
+            over[resetting] = False
             observation = self._episodes.reset(self.np_random, resetting)
         else:
             observation = self._episodes.observation()
-        self._over = ~resetting
-        return observation, rewards, self._over.copy(), truncated, {}
+        self._over = over
+        return observation, rewards, over.copy(), truncated, {}

@@ -12,39 +12,47 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from gtn_rl.envs.episodes import Episodes
+from gtn_rl.envs.episodes import make_episodes
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
 
 class SyntheticVecEnv(VecEnv):
-    """N synthetic environments that step with one look-up, for any Stable-Baselines3 agent.
+    """N synthetic environments that step at once, for any Stable-Baselines3 agent.
 
-    Infos carry what `Monitor` would add, so that agents log `ep_rew_mean`.
+    That is one look-up, or one forward pass if episodes are longer than a step. Infos carry what
+    `Monitor` would add, so that agents log `ep_rew_mean`.
 
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
         n_envs: N.
-        seed: Of the initial states; SB3 agents with a seed of their own set it again.
+        seed: Of the episodes; SB3 agents with a seed of their own set it again.
+        budget: Steps, of all N together, after which the curriculum, if the environment has one,
+            has reached its end; if not given, it is there from the first step on. No reset starts
+            it again.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
-        UsageError: `n_envs` below 1.
+        UsageError: `n_envs` or a budget below 1.
     """
 
     def __init__(
-        self, artifact: str | Path | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+        self,
+        artifact: str | Path | SyntheticEnv,
+        n_envs: int = 1,
+        seed: int | None = None,
+        *,
+        budget: int | None = None,
     ) -> None:
         if n_envs < 1:
             raise UsageError(f"n_envs must be at least 1, got {n_envs}")
         self.render_mode = None
         single = SyntheticGymEnv(artifact)
         self._single = single
-        self._episodes = Episodes(single._episodes.env, n_envs)
+        self._episodes = make_episodes(single.synthetic, n_envs, budget)
         self._rng, _ = seeding.np_random(seed)
         self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
-        self._dones = np.ones(n_envs, dtype=np.bool_)
         self._started = time.time()
         super().__init__(n_envs, single.observation_space, single.action_space)
 
@@ -62,19 +70,27 @@ class SyntheticVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Observations of the next episodes `[N, O]`, rewards, dones and infos of the last ones."""
-        rewards = self._episodes.reward(self._actions)
+        """Observations `[N, O]`, rewards, dones and infos; where done, of the next episode."""
+        rewards, dones = self._episodes.step(self._actions, self._rng)
         last = self._episodes.observation()
+        ended = np.count_nonzero(dones)
+        if not ended:
+            return last, rewards, dones, [{} for _ in range(self.num_envs)]
+        returns, lengths = self._episodes.returns.tolist(), self._episodes.lengths.tolist()
         elapsed = round(time.time() - self._started, 6)
-        infos = [
+        infos: list[dict[str, Any]] = [
             {
                 "terminal_observation": observation,
                 "TimeLimit.truncated": False,
-                "episode": {"r": reward, "l": 1, "t": elapsed},
+                "episode": {"r": total, "l": length, "t": elapsed},
             }
-            for observation, reward in zip(last, rewards.tolist(), strict=True)
+            for observation, total, length in zip(last, returns, lengths, strict=True)
         ]
-        return self._episodes.reset(self._rng), rewards, self._dones.copy(), infos
+        if ended == self.num_envs:
+            return self._episodes.reset(self._rng), rewards, dones, infos
+        for index in np.flatnonzero(~dones):
+            infos[index] = {}
+        return self._episodes.reset(self._rng, dones), rewards, dones, infos
 
     def close(self) -> None:
         """Nothing to free."""
@@ -103,7 +119,11 @@ class SyntheticVecEnv(VecEnv):
 
 
 def make_sb3_env(
-    artifact: str | Path | SyntheticEnv, n_envs: int = 1, seed: int | None = None
+    artifact: str | Path | SyntheticEnv,
+    n_envs: int = 1,
+    seed: int | None = None,
+    *,
+    budget: int | None = None,
 ) -> SyntheticVecEnv:
     """A native `VecEnv` of N synthetic environments.
 
@@ -111,10 +131,12 @@ def make_sb3_env(
         artifact: Name of a shipped environment (`"gtn_rl/CartPole-v1"`), a folder, or a
             `SyntheticEnv`.
         n_envs: N.
-        seed: Of the initial states.
+        seed: Of the episodes.
+        budget: Steps, of all N together, after which a curriculum has reached its end; if not
+            given, it is there from the first step on.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
-        UsageError: `n_envs` below 1.
+        UsageError: `n_envs` or a budget below 1.
     """
-    return SyntheticVecEnv(artifact, n_envs, seed)
+    return SyntheticVecEnv(artifact, n_envs, seed, budget=budget)

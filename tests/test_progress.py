@@ -1,0 +1,151 @@
+"""Curricula: the faces depend on how many steps their agent has taken."""
+
+import copy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import gtn_rl
+from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.errors import UsageError
+
+N = 4
+
+
+BOX = spaces.Box(-1, 1, (1,))
+"""Rewards of continuous actions tell all progresses apart; the best discrete one's is always 0."""
+
+ACTION = np.array([[0.5], [-0.5], [1.0], [0.0]], np.float32)
+
+
+def make_env(horizon, curriculum=True, action_space=BOX):
+    box = spaces.Box(-np.inf, np.inf, (2,))
+    return gtn_rl.SyntheticEnv(
+        box, action_space, horizon=horizon, curriculum=curriculum, hidden=(8,)
+    )
+
+
+def expected(env, observation, action, progress):
+    with torch.inference_mode():
+        lesson = env.lesson(torch.as_tensor(observation)[None], progress)
+        return env.reward(lesson, torch.as_tensor(action)[None])[0].numpy()
+
+
+def assert_progress(env, observation, action, reward, progress):
+    wanted = expected(env, observation, action, progress)
+    np.testing.assert_allclose(reward, wanted, rtol=1e-4, atol=1e-6)
+    for other in (progress - 0.05, progress + 0.05):
+        assert not np.allclose(reward, expected(env, observation, action, other), 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+@pytest.mark.parametrize(
+    ("action_space", "action"), [(BOX, ACTION), (spaces.Discrete(3), np.array([0, 1, 2, 1]))]
+)
+def test_lessons_change_with_steps_until_the_budget_ends(horizon, action_space, action):
+    env = make_env(horizon, action_space=action_space)
+    sb3 = gtn_rl.make_sb3_env(env, N, seed=0, budget=40)
+    same = SyntheticVectorEnv(env, N, "SameStep", budget=40)
+    observation = sb3.reset()
+    np.testing.assert_array_equal(same.reset(seed=0)[0], observation)
+    for step in range(15):
+        following, reward, *_ = sb3.step(action)
+        assert_progress(env, observation, action, reward, min(step / 10, 1.0))
+        other, same_reward, *_ = same.step(action)
+        np.testing.assert_array_equal(same_reward, reward)
+        np.testing.assert_array_equal(other, following)
+        observation = following
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+def test_initial_states_are_those_of_the_time(horizon):
+    env = make_env(horizon)
+    vector = SyntheticVectorEnv(env, N, "SameStep", budget=40)
+    last = SyntheticVectorEnv(env, N, "SameStep")
+    first, _ = vector.reset(seed=0)
+    late, _ = last.reset(seed=0)
+    assert not np.allclose(first, late)
+    for _ in range(10):
+        vector.step(ACTION)
+    np.testing.assert_allclose(vector.reset(seed=0)[0], late, rtol=1e-5, atol=1e-6)
+
+
+def test_long_episodes_start_as_they_do_at_that_time():
+    env = make_env(10)
+    vector = SyntheticVectorEnv(env, N, "SameStep", budget=40)
+    vector.reset(seed=0)
+    for step in range(1, 10):
+        vector.step(ACTION)
+        noise = copy.deepcopy(vector.np_random).standard_normal((1, N, 2), dtype=np.float32)
+        with torch.inference_mode():
+            wanted = env.initial(torch.as_tensor(noise), step / 10)[0].numpy()
+        np.testing.assert_allclose(vector.reset()[0], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+def test_a_reset_does_not_start_it_again(horizon):
+    env = make_env(horizon)
+    single = SyntheticGymEnv(env, budget=10)
+    for step in range(12):
+        single.reset(seed=0 if step % 2 else None)
+        # Not played: one-step episodes drawn ahead are then for another time.
+        observation, _ = single.reset()
+        _, reward, *_ = single.step(ACTION[0])
+        assert_progress(env, observation[None], ACTION[:1], reward, min(step / 10, 1.0))
+
+
+def test_masked_resets_of_one_step_episodes_keep_the_time():
+    env = make_env(1)
+    vector = SyntheticVectorEnv(env, N, budget=40)
+    observation, _ = vector.reset(seed=0)
+    over, taken = np.zeros(N, bool), 0
+    for step in range(12):
+        if step == 3:
+            mask = np.array([True, False, False, False])
+            observation, _ = vector.reset(options={"reset_mask": mask})
+            over = over & ~mask
+        following, reward, *_ = vector.step(ACTION)
+        playing = ~over
+        wanted = expected(env, observation, ACTION, taken / 40)
+        np.testing.assert_allclose(reward[playing], wanted[playing], rtol=1e-4, atol=1e-6)
+        # Steps that only reset are no steps of the agent.
+        taken += int(playing.sum())
+        observation, over = following, playing
+    assert 20 < taken < 40
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+@pytest.mark.parametrize(("curriculum", "budget"), [(True, None), (False, 100), (False, None)])
+def test_it_is_at_its_end_without_a_budget(horizon, curriculum, budget):
+    env = make_env(horizon, curriculum)
+    sb3 = gtn_rl.make_sb3_env(env, N, seed=0, budget=budget)
+    observation = sb3.reset()
+    for _ in range(3):
+        following, reward, *_ = sb3.step(ACTION)
+        wanted = expected(env, observation, ACTION, 1.0)
+        np.testing.assert_allclose(reward, wanted, rtol=1e-5, atol=1e-6)
+        observation = following
+
+
+def test_gymnasium_passes_the_budget_on(tmp_path):
+    env = make_env(10)
+    folder = gtn_rl.save_pretrained(env, tmp_path / "mine")
+    gtn_rl.register(folder, "gtn_rl/Lessons-v0")
+    single = gym.make("gtn_rl/Lessons-v0", budget=64)
+    many = gym.make_vec("gtn_rl/Lessons-v0", num_envs=N, budget=64)
+    first, _ = single.reset(seed=0)
+    _, reward, *_ = single.step(ACTION[0])
+    assert_progress(env, first[None], ACTION[:1], reward, 0.0)
+    first, _ = many.reset(seed=0)
+    _, reward, *_ = many.step(ACTION)
+    assert_progress(env, first, ACTION, reward, 0.0)
+
+
+def test_a_budget_must_be_positive():
+    env = make_env(10)
+    for make in (SyntheticGymEnv, SyntheticVectorEnv, gtn_rl.make_sb3_env):
+        with pytest.raises(UsageError, match="budget must be at least 1"):
+            make(env, budget=0)
