@@ -159,7 +159,8 @@ class GaussianActorCritic(ActorCritic):
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
         """Actions `[R, N, A]` in the units of the space, around means `[R, N, A]`."""
         unit = chance[..., :-1].clamp(1e-6, 1 - 1e-6)
-        return outputs + torch.special.ndtri(unit)
+        action: Tensor = outputs + torch.special.ndtri(unit)
+        return action
 
     def log_probability(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Of actions `[..., A]`, but for a constant."""

@@ -55,7 +55,7 @@ class RewardedWorld:
 
     def reset(self, source: torch.Generator) -> Place:
         """Start episodes everywhere."""
-        observation, _ = self._envs.reset(seed=self._seeds)
+        observation, _ = self._envs.reset(seed=self._seeds)  # type: ignore[arg-type]
         shape = (self._rows, self._episodes)
         return Place(self._tensor(observation), torch.zeros(shape, dtype=torch.long))
 

@@ -217,7 +217,7 @@ class SyntheticEnv(nn.Module):
         normal = (observation - self.mean) / self.std
         output = self.dynamics_network(self.dynamics_parameters, self._see(normal, progress))
         actions = action_size(self.action_space)
-        return self._outcome(normal.unsqueeze(-2), output.unflatten(-1, (actions, -1)))
+        return self._outcome(normal.unsqueeze(-2), output.view(*output.shape[:-1], actions, -1))
 
     def outcome(
         self, observation: Tensor, action: Tensor, progress: Tensor | float = 1.0

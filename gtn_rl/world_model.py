@@ -14,7 +14,10 @@ from gtn_rl.envs.targets import RealEnvs, Rollout, Target
 from gtn_rl.perfect import perfect_learner
 from gtn_rl.seeding import derive, generator
 
-_COPIES, _BATCH, _UPDATES, _LEARNING_RATE = 64, 1024, 2_000, 3e-3
+_COPIES, _BATCH, _LEARNING_RATE = 64, 1024, 3e-3
+
+_STEPS_PER_UPDATE = 25
+"""Real steps for each update of the fit; each is seen in 40 of them."""
 
 
 def explore(
@@ -71,14 +74,15 @@ def fit_dynamics(
     optimizer = torch.optim.Adam([env.dynamics_parameters], _LEARNING_RATE)
     source = generator(seed, 2)
     errors = torch.zeros(2)
-    for update in range(_UPDATES):
+    updates = max(config.world_model // _STEPS_PER_UPDATE, 1)
+    for update in range(updates):
         index = torch.randint(len(before), (_BATCH,), generator=source)
         progress = torch.rand(_BATCH, generator=source)
         outcome = env.outcome(before[index][None], action[index][None], progress)
         distance = ((outcome.observation[0] - after[index]) / unit).square().mean()
         chance = outcome.termination[0].clamp(1e-6, 1 - 1e-6)
         surprise = F.binary_cross_entropy(chance, ended[index])
-        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - update / _UPDATES)
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - update / updates)
         optimizer.zero_grad()
         (distance + surprise).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
