@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from gtn_rl.agents.networks import MLP
 from gtn_rl.agents.optim import Optimizer
+from gtn_rl.agents.replay import replay
 
 
 class Place(NamedTuple):
@@ -57,6 +57,15 @@ class Judged(NamedTuple):
 
 class World(Protocol):
     """R x N episodes; rows are learners."""
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What the gradient of a training is wanted for."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what was computed ahead."""
+        ...
 
     def enter(self, progress: float) -> None:
         """Be what it is at this share, 0 to 1, of the learners' training."""
@@ -250,6 +259,8 @@ def train(
 
     def advance(training: Training, begin: int, stop: int, graph: bool) -> Training:
         parameters, state, place, memory = training
+        if not graph:
+            parameters = parameters.detach().requires_grad_()
         for number in range(begin, stop):
             source = torch.Generator().manual_seed(seed + number)
             progress = number / max(total - 1, 1)
@@ -284,10 +295,15 @@ def train(
         for begin in range(first, total, segments or total):
             stop = min(begin + (segments or total), total)
             if segments:
-                training = checkpoint(
-                    advance, training, begin, stop, True,
-                    use_reentrant=False, preserve_rng_state=False,
-                )  # fmt: skip
+
+                def part(
+                    training: Training, graph: bool, begin: int = begin, stop: int = stop
+                ) -> Training:
+                    # What was computed ahead belongs to another graph.
+                    world.forget()
+                    return advance(training, begin, stop, graph)
+
+                training = replay(part, training, world.parameters)
             else:
                 training = advance(training, begin, stop, True)
     return learners.with_parameters(training.parameters)

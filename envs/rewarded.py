@@ -49,6 +49,14 @@ class RewardedWorld:
         """Free the environments."""
         self._envs.close()
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Those of the rewards."""
+        return list(self._reward.parameters())
+
+    def forget(self) -> None:
+        """Nothing is computed ahead."""
+
     def enter(self, progress: float) -> None:
         """Begin a segment; the real environment does not change."""
         self._real.clear()

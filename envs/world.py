@@ -41,6 +41,15 @@ class SyntheticWorld:
         box = env.action_space
         self._scale = halves(box, dtype) if isinstance(box, spaces.Box) else None
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Those of the environments."""
+        return list(self._env.parameters())
+
+    def forget(self) -> None:
+        """Drop the first observations that were drawn ahead; the next are the same."""
+        self._starts = torch.empty(0)
+
     def enter(self, progress: float) -> None:
         """Be what it is at this share of the learners' training."""
         self._progress = progress
