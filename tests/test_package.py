@@ -67,9 +67,13 @@ def python_blocks(page="README.md"):
 def test_pages_have_snippets():
     assert python_blocks()
     assert python_blocks("docs/evolution.md")
+    assert python_blocks("docs/mdp.md")
 
 
-@pytest.mark.parametrize("code", [*python_blocks(), *python_blocks("docs/evolution.md")])
+@pytest.mark.parametrize(
+    "code",
+    [*python_blocks(), *python_blocks("docs/evolution.md"), *python_blocks("docs/mdp.md")],
+)
 def test_readme_snippet_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})

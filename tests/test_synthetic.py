@@ -142,7 +142,7 @@ def test_dynamics_of_zero_weights_are_known():
     env = long_env(std=np.array([2.0, 4.0]), mean=np.array([1.0, 0.0]))
     with torch.no_grad():
         env.dynamics_parameters.zero_()
-        weight, bias = env.dynamics_network.layers(env.dynamics_parameters)[-1]
+        _, bias = env.dynamics_network.layers(env.dynamics_parameters)[-1]
         # Per action: two steps in units of step_size, then the logit of termination.
         bias.view(3, 3)[1] = torch.tensor([1.0, 100.0, 4.0])
     observation = torch.tensor([[[1.0, 4.0]]])
