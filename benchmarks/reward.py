@@ -1,6 +1,5 @@
 """Real steps that a stock agent needs to solve a task, with a learned reward and with the plain.
 
-
 CartPole and MountainCarContinuous have the reward of the shipped synthetic environment (form
 `action`, `gym.make("gtn_rl/RN-CartPole-v1")`). That of CliffWalking is trained first, from real
 steps alone. An agent has solved a task when its greedy policy reaches the threshold on 10 real
