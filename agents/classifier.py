@@ -10,10 +10,10 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.networks import ACTIVATIONS, MLP
+from gtn_rl.agents.replay import replay
 from gtn_rl.errors import UsageError
 
 
@@ -87,15 +87,16 @@ def fit(
     for end in sorted(ends):
         part = Lesson(*(field[start:end] for field in lesson))
 
-        def steps(parameters: Tensor, velocity: Tensor, *part: Tensor) -> tuple[Tensor, Tensor]:
-            return _steps(classifiers, parameters, velocity, Lesson(*part), create_graph)
+        def steps(
+            state: tuple[Tensor, Tensor], graph: bool, part: Lesson = part
+        ) -> tuple[Tensor, Tensor]:
+            return _steps(classifiers, *state, part, graph)
 
+        state = (parameters, velocity)
         if segment and create_graph:
-            parameters, velocity = checkpoint(
-                steps, parameters, velocity, *part, use_reentrant=False
-            )
+            parameters, velocity = replay(steps, state, part)
         else:
-            parameters, velocity = steps(parameters, velocity, *part)
+            parameters, velocity = steps(state, create_graph)
         if end in keep or end == total:
             kept.append(classifiers.with_parameters(parameters))
         start = end
@@ -109,6 +110,8 @@ def _steps(
     lesson: Lesson,
     create_graph: bool,
 ) -> tuple[Tensor, Tensor]:
+    if not create_graph:
+        parameters = parameters.detach().requires_grad_()
     for inputs, targets, rate, momentum in zip(*lesson, strict=True):
         with torch.enable_grad():
             logits = classifiers.with_parameters(parameters).logits(inputs)

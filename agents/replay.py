@@ -57,14 +57,14 @@ class _Replay(torch.autograd.Function):
         with torch.enable_grad():
             results = list(_tensors(ctx.run(_with_tensors(ctx.state, iter(inputs)), True)))
         pairs = [(r, g) for r, g in zip(results, gradients, strict=True) if r.requires_grad]
-        wanted = [tensor for tensor in inputs if tensor.requires_grad]
+        wanted = [tensor for tensor in (*inputs, *parameters) if tensor.requires_grad]
         found = torch.autograd.grad(
-            [result for result, _ in pairs], [*wanted, *parameters],
-            [gradient for _, gradient in pairs], allow_unused=True,
+            [result for result, _ in pairs], wanted, [gradient for _, gradient in pairs],
+            allow_unused=True,
         )  # fmt: skip
         given = iter(found)
-        to_inputs = [next(given) if tensor.requires_grad else None for tensor in inputs]
-        return (None, None, None, None, *to_inputs, *given)
+        every = [next(given) if t.requires_grad else None for t in (*inputs, *parameters)]
+        return (None, None, None, None, *every)
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:
