@@ -293,7 +293,8 @@ def test_a_world_model_knows_where_cartpole_goes_and_ends():
     errors, steps = fit_dynamics(env, task, actions, replace(CONFIG, world_model=50_000), 0)
     assert errors["dynamics"] < 0.05
     assert 45_000 < steps <= 50_000
-    # 2,000 updates; fewer do not know ends yet. A fast fall to the right ends the episode, standing still does not.
+    # Fewer updates do not know ends yet.
+    # A fast fall to the right ends the episode, standing still does not.
     state = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.205, 1.0]]])
     outcome = env.outcome(state, torch.tensor([[1, 1]]))
     assert outcome.termination[0, 0] < 0.1 < 0.5 < outcome.termination[0, 1]
