@@ -9,7 +9,6 @@ environment's dynamics are learned through one step ahead, by the value of where
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -237,7 +236,6 @@ def train(
     create_graph: bool = False,
     last: int = 0,
     segments: int = 0,
-    heed: Callable[[int, Segment], None] | None = None,
 ) -> Interactive:
     """The learners after optimizer steps on experience that they gather in a world.
 
@@ -250,7 +248,6 @@ def train(
         last: Differentiate through this many last steps only (truncation); all if 0.
         segments: Keep the graph of so many segments at a time and run them again when it is needed
             (gradient checkpointing); of all at once if 0.
-        heed: Shown every segment with its number.
     """
     algorithm, networks = learners.algorithm, learners.networks
     start = learners.parameters.detach().requires_grad_()
@@ -266,8 +263,6 @@ def train(
             progress = number / max(total - 1, 1)
             world.enter(progress)
             place, segment = _gather(learners, parameters, world, place, progress, source)
-            if heed is not None:
-                heed(number, segment)
             with torch.set_grad_enabled(graph):
                 memory = algorithm.prepare(networks, parameters, memory, start, world, segment)
             for batch in algorithm.batches(memory, source):
