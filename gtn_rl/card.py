@@ -19,7 +19,7 @@ env = gtn_rl.make_sb3_env("{name}")
 agent = PPO("MlpPolicy", env).learn(2_048)
 ```
 
-Episodes last {horizon} step{plural}; {parameters}.
+Episodes last {most}{horizon} step{plural}; {parameters}.
 
 ## What training it cost
 
@@ -89,6 +89,7 @@ def render_card(config: Mapping[str, Any]) -> str:
     return _TEMPLATE.format(
         target=target,
         name=config["name"],
+        most="" if config["horizon"] == 1 else "at most ",
         horizon=config["horizon"],
         plural="" if config["horizon"] == 1 else "s",
         parameters=f"observations have {n} numbers, {actions}",
