@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from gtn_rl import checkpoint
 from gtn_rl.agents.cloning import Shape, parse_shape
 from gtn_rl.agents.learners import Learners
-from gtn_rl.checkpoint import Parts, Progress
+from gtn_rl.checkpoint import Parts
 from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.envs.actions import Actions, make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.inner import act
-from gtn_rl.loop import outer_loop
 from gtn_rl.outer.meta_gradient import MetaGradient
 from gtn_rl.pairs import Pairs
 from gtn_rl.pairs_artifact import save_pairs
 from gtn_rl.perfect import perfect_learner
 from gtn_rl.real_return import RealReturn
-from gtn_rl.runlog import COLUMNS, RunLog
+from gtn_rl.run import run
+from gtn_rl.runlog import COLUMNS
 from gtn_rl.seeding import derive, generator
 
 # Streams of random numbers besides those of `RealReturn`, which count from 0.
@@ -99,33 +99,18 @@ def distill(
     config = config or distillation_for(task.id)
     shapes = config.shapes()
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
-    going = folder is not None and resume and checkpoint.started(folder)
     teach = partial(_teach, shapes=shapes, temperature=config.temperature)
     count = sum(shape.count for shape in shapes)
     with RealReturn(task, config.outer(), teach, count) as problem:
-        progress = Progress()
-        parts = _parts(_random(task, config), problem, config)
-        if folder is not None and going:
-            progress = checkpoint.load(folder, task.id, config, parts)
-
-        def save() -> None:
-            if folder is not None:
-                _save(folder, task.id, config, progress, parts, command)
-
         columns = {k: v for k, v in COLUMNS.items() if not k.startswith("evaluation_")}
         columns["evaluation_min"] = COLUMNS["evaluation_min"]
         columns |= {f"evaluation_{s.name}": f"mean over the {s.name} policies" for s in shapes}
-        with RunLog(folder, progress.rows, progress=progress_bar, columns=columns) as log:
-            try:
-                if not going:
-                    parts = _parts(_start(task, config, problem, log.say), problem, config)
-                    progress.spend(problem)
-                    if folder is not None:
-                        # A run that ends before its first evaluation can still be resumed.
-                        checkpoint.save(folder, task.id, config, progress, parts)
-                outer_loop(problem, parts, progress, log, save)
-            except KeyboardInterrupt:
-                progress.stopped = "interrupted"
+        parts, progress = run(
+            problem, config, folder, resume=resume, blank=_random(task, config),
+            start=lambda say: _start(task, config, problem, say),
+            assemble=lambda pairs: _parts(pairs, problem, config),
+            write=save_pairs, command=command, progress_bar=progress_bar, columns=columns,
+        )  # fmt: skip
     assert isinstance(parts.best, Pairs)
     return DistillResult(
         parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
@@ -241,18 +226,5 @@ def _observed(task: Target, actions: Actions, seed: int) -> tuple[Tensor, Tensor
         return mean, torch.where(std > 1e-6, std, torch.ones_like(std)), real.steps
 
 
-def _parts(pairs: Pairs, problem: RealReturn, config: DistillConfig) -> Parts:
+def _parts(pairs: nn.Module, problem: RealReturn, config: DistillConfig) -> Parts:
     return Parts(pairs, MetaGradient(pairs, config.max_gradient_norm), problem, config.averaging)
-
-
-def _save(
-    folder: Path, target: str, config: DistillConfig, progress: Progress, parts: Parts, command: str
-) -> None:
-    training = progress.costs() | {
-        "seed": config.seed,
-        "command": command,
-        "config": asdict(config),
-    }
-    assert isinstance(parts.best, Pairs)
-    save_pairs(parts.best, folder, training=training, results={"meta_validation": progress.best})
-    checkpoint.save(folder, target, config, progress, parts)

@@ -58,20 +58,18 @@ class RealReturn:
         teach: How a teacher trains learners; the inner loop in a synthetic environment if not
             given.
         learners: How many learners a teacher trains, where the settings do not say so.
-        blank: Makes a population of so many untrained teachers for evolution; of synthetic
-            environments if not given.
 
     Raises:
         UsageError: The target's vector environment cannot be used.
     """
 
     def __init__(
-        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0,
-        blank: Callable[[int], nn.Module] | None = None,
-    ) -> None:  # fmt: skip
+        self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0
+    ) -> None:
         self.task, self.config = task, config
         self._teach = teach or partial(_in_synthetic, config=config)
-        self._blank = blank or self._environments
+        # Untrained teachers, so many, for evolution; others than environments replace it.
+        self.blank: Callable[[int], nn.Module] = self._environments
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
         self.goal = task.reward_threshold if config.target_return is None else config.target_return
         self.actions = make_actions(task.action_space, config.outer_noise)
@@ -226,7 +224,7 @@ class RealReturn:
 
     def _fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
         config, count = self.config, len(population)
-        env = self._blank(count).requires_grad_(False)
+        env = self.blank(count).requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
         parts = torch.split(population, sizes, 1)
         for own, rows in zip(env.parameters(), parts, strict=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import check_interactive, draw_interactive
 from gtn_rl.agents.interactive import train as train_learners
 from gtn_rl.agents.learners import Student
-from gtn_rl.checkpoint import Parts, Progress
+from gtn_rl.checkpoint import Parts
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
@@ -24,14 +24,11 @@ from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.executors.batch import Batch
 from gtn_rl.interaction import LENGTH, apart
-from gtn_rl.loop import outer_loop
-from gtn_rl.outer.estimator import Estimator
-from gtn_rl.outer.evolution import Evolution, make_strategy
-from gtn_rl.outer.meta_gradient import MetaGradient
 from gtn_rl.real_return import RealReturn
 from gtn_rl.reward_artifact import save_reward
-from gtn_rl.runlog import RunLog
+from gtn_rl.run import run
 from gtn_rl.settings import settings_for
+from gtn_rl.train import assemble
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
 """Learners that are trained with a reward network, if no others are asked for."""
@@ -110,9 +107,7 @@ def train_reward(
             std=std, additive=additive, terms=terms, hidden=config.hidden,
         )  # fmt: skip
 
-    template = fresh()
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
-    going = folder is not None and resume and checkpoint.started(folder)
 
     def teach(
         teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
@@ -122,55 +117,27 @@ def train_reward(
         problem.charge(steps)
         return learners
 
-    def blank(count: int) -> nn.Module:
-        assert isinstance(parts.teacher, RewardNetwork)
-        return parts.teacher.blank(count)
+    def start(say: Callable[[str], None]) -> RewardNetwork:
+        env = problem.start(say)
+        if form == "action":
+            return RewardNetwork.of(env, additive=additive)
+        return fresh(env.mean.numpy(), env.std.numpy())
 
-    with RealReturn(task, config, teach, blank=blank) as problem:
-        progress = Progress()
-        parts = _parts(template, problem, config)
-        if folder is not None and going:
-            progress = checkpoint.load(folder, task.id, config, parts)
+    def parts_of(reward: nn.Module) -> Parts:
+        assert isinstance(reward, RewardNetwork)
+        problem.blank = reward.blank
+        return assemble(reward, problem, Batch(problem), config)
 
-        def save() -> None:
-            if folder is not None:
-                training = progress.costs() | {
-                    "seed": config.seed, "command": command, "config": asdict(config)
-                }  # fmt: skip
-                assert isinstance(parts.best, RewardNetwork)
-                results = {"meta_validation": progress.best}
-                save_reward(parts.best, folder, training=training, results=results)
-                checkpoint.save(folder, task.id, config, progress, parts)
-
-        with RunLog(folder, progress.rows, progress=progress_bar) as log:
-            try:
-                if not going:
-                    env = problem.start(log.say)
-                    reward = fresh(env.mean.numpy(), env.std.numpy())
-                    if form == "action":
-                        reward = RewardNetwork.of(env, additive=additive)
-                    parts = _parts(reward, problem, config)
-                    progress.spend(problem)
-                    if folder is not None:
-                        checkpoint.save(folder, task.id, config, progress, parts)
-                outer_loop(problem, parts, progress, log, save)
-            except KeyboardInterrupt:
-                progress.stopped = "interrupted"
+    with RealReturn(task, config, teach) as problem:
+        parts, progress = run(
+            problem, config, folder, resume=resume, blank=fresh(), start=start, assemble=parts_of,
+            write=save_reward, command=command, progress_bar=progress_bar,
+        )  # fmt: skip
     assert isinstance(parts.best, RewardNetwork)
     return RewardResult(
         parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
         progress.rows,
     )  # fmt: skip
-
-
-def _parts(reward: RewardNetwork, problem: RealReturn, config: TrainConfig) -> Parts:
-    estimator: Estimator = MetaGradient(reward, config.max_gradient_norm)
-    if config.estimator == "evolution":
-        strategy = make_strategy(
-            config.strategy, config.population, config.deviation, config.outer_learning_rate
-        )
-        estimator = Evolution(reward, strategy, Batch(problem), config.seed)
-    return Parts(reward, estimator, problem, config.averaging)
 
 
 def _on_real(

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from gtn_rl import checkpoint
 from gtn_rl.artifact import save_pretrained
-from gtn_rl.checkpoint import Parts, Progress
+from gtn_rl.checkpoint import Parts
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.executors import make_executor
-from gtn_rl.loop import outer_loop
 from gtn_rl.outer.estimator import Estimator
 from gtn_rl.outer.evolution import Evolution, Executor, make_strategy
 from gtn_rl.outer.meta_gradient import MetaGradient
 from gtn_rl.real_return import RealReturn
-from gtn_rl.runlog import RunLog
+from gtn_rl.run import run
 from gtn_rl.settings import settings_for
 from gtn_rl.start import untrained
 
@@ -85,27 +86,12 @@ def train(
         RealReturn(task, config) as problem,
         closing(make_executor(target, config, problem)) as executor,
     ):
-        progress = Progress()
-        parts = _parts(untrained(task, config), problem, executor, config)
-        going = folder is not None and resume and checkpoint.started(folder)
-        if folder is not None and going:
-            progress = checkpoint.load(folder, task.id, config, parts)
-
-        def save() -> None:
-            if folder is not None:
-                _save(folder, task.id, config, progress, parts, command)
-
-        with RunLog(folder, progress.rows, progress=progress_bar) as log:
-            try:
-                if not going:
-                    parts = _parts(problem.start(log.say), problem, executor, config)
-                    progress.spend(problem)
-                    if folder is not None:
-                        # A run that ends before its first evaluation can still be resumed.
-                        checkpoint.save(folder, task.id, config, progress, parts)
-                outer_loop(problem, parts, progress, log, save)
-            except KeyboardInterrupt:
-                progress.stopped = "interrupted"
+        parts, progress = run(
+            problem, config, folder, resume=resume, blank=untrained(task, config),
+            start=problem.start,
+            assemble=lambda env: assemble(env, problem, executor, config),
+            write=save_pretrained, command=command, progress_bar=progress_bar,
+        )  # fmt: skip
     assert isinstance(parts.best, SyntheticEnv)
     return TrainResult(
         parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
@@ -113,27 +99,14 @@ def train(
     )  # fmt: skip
 
 
-def _parts(
-    env: SyntheticEnv, problem: RealReturn, executor: Executor, config: TrainConfig
+def assemble(
+    teacher: nn.Module, problem: RealReturn, executor: Executor, config: TrainConfig
 ) -> Parts:
-    estimator: Estimator = MetaGradient(env, config.max_gradient_norm)
+    """The parts of a run with the estimator that the settings ask for."""
+    estimator: Estimator = MetaGradient(teacher, config.max_gradient_norm)
     if config.estimator == "evolution":
         strategy = make_strategy(
             config.strategy, config.population, config.deviation, config.outer_learning_rate
         )
-        estimator = Evolution(env, strategy, executor, config.seed)
-    return Parts(env, estimator, problem, config.averaging)
-
-
-def _save(
-    folder: Path, target: str, config: TrainConfig, progress: Progress, parts: Parts, command: str
-) -> None:
-    training = progress.costs() | {
-        "seed": config.seed,
-        "command": command,
-        "config": asdict(config),
-    }
-    results = {"meta_validation": progress.best}
-    assert isinstance(parts.best, SyntheticEnv)
-    save_pretrained(parts.best, folder, training=training, results=results)
-    checkpoint.save(folder, target, config, progress, parts)
+        estimator = Evolution(teacher, strategy, executor, config.seed)
+    return Parts(teacher, estimator, problem, config.averaging)
