@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -20,6 +20,8 @@ from gtn_rl.errors import ArtifactError, GTNError, did_you_mean
 from gtn_rl.files import replacing, write_text
 
 FORMAT_VERSION = 1
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def save_pretrained(
@@ -113,8 +115,9 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
         raise ArtifactError(
             f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
         )
-    try:
-        env = SyntheticEnv(
+
+    def make() -> SyntheticEnv:
+        return SyntheticEnv(
             decode_space(config["observation_space"]),
             decode_space(config["action_space"]),
             target=config["target"],
@@ -124,18 +127,35 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
             hidden=tuple(config["hidden"]),
             members=config["members"],
         )
+
+    return read_artifact(folder, make)
+
+
+def read_artifact(folder: Path, make: Callable[[], M], how: str = "save or train") -> M:
+    """The module of an artifact, its parameters fixed.
+
+    Args:
+        folder: That `write_artifact` wrote.
+        make: Makes the module from what `config.json` says.
+        how: What to do again where the artifact is corrupt.
+
+    Raises:
+        ArtifactError: It is.
+    """
+    try:
+        module = make()
         tensors = load_file(folder / "model.safetensors")
-        env.load_state_dict(tensors)
+        module.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, GTNError):
             raise
         first = str(error).strip().splitlines()[0]
         raise ArtifactError(
-            f"{folder} is corrupt ({type(error).__name__}: {first}): save or train it again"
+            f"{folder} is corrupt ({type(error).__name__}: {first}): {how} it again"
         ) from error
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ArtifactError(f"{folder} is corrupt: it holds numbers that are not finite")
-    return env.requires_grad_(False)
+    return module.requires_grad_(False)
 
 
 def read_config(name_or_path: str | Path) -> dict[str, Any]:

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from gtn_rl.artifact import FORMAT_VERSION, decode_space, encode_space, read_config, write_artifact
+from gtn_rl.artifact import (
+    FORMAT_VERSION,
+    decode_space,
+    encode_space,
+    read_artifact,
+    read_config,
+    write_artifact,
+)
 from gtn_rl.card import render_pairs_card
 from gtn_rl.envs.spaces import check_spaces
-from gtn_rl.errors import ArtifactError, GTNError
+from gtn_rl.errors import ArtifactError
 from gtn_rl.pairs import Pairs
 
 
@@ -71,21 +75,12 @@ def load_pairs(folder: str | Path, *, target: str | None = None) -> Pairs:
         raise ArtifactError(
             f"{folder} was made for {config['target']}, not for {target}: use one made for {target}"
         )
-    try:
+
+    def make() -> Pairs:
         box, actions = (decode_space(config[f"{kind}_space"]) for kind in ("observation", "action"))
-        pairs = Pairs(
+        return Pairs(
             *check_spaces(box, actions), target=config["target"], count=config["pairs"],
             steps=config["steps"], optimizer=config["optimizer"],
         )  # fmt: skip
-        tensors = load_file(Path(folder) / "model.safetensors")
-        pairs.load_state_dict(tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, GTNError):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise ArtifactError(
-            f"{folder} is corrupt ({type(error).__name__}: {first}): save or distill it again"
-        ) from error
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ArtifactError(f"{folder} is corrupt: it holds numbers that are not finite")
-    return pairs.requires_grad_(False)
+
+    return read_artifact(Path(folder), make, "save or distill")

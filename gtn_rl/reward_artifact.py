@@ -6,21 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from gtn_rl.artifact import (
     FORMAT_VERSION,
     decode_space,
     encode_space,
     from_pretrained,
     locate,
+    read_artifact,
     read_config,
     write_artifact,
 )
 from gtn_rl.card import render_reward_card
 from gtn_rl.envs.reward import RewardNetwork
-from gtn_rl.errors import ArtifactError, GTNError
 
 
 def save_reward(
@@ -75,22 +72,12 @@ def load_reward(name_or_path: str | Path) -> RewardNetwork:
     config = read_config(name_or_path)
     if config.get("kind") != "reward":
         return RewardNetwork.of(from_pretrained(name_or_path)).requires_grad_(False)
-    folder = locate(name_or_path)
-    try:
-        reward = RewardNetwork(
+
+    def make() -> RewardNetwork:
+        return RewardNetwork(
             decode_space(config["observation_space"]), decode_space(config["action_space"]),
             target=config["target"], form=config["form"], additive=config["additive"],
             terms=config["terms"], hidden=tuple(config["hidden"]), discount=config["discount"],
         )  # fmt: skip
-        tensors = load_file(folder / "model.safetensors")
-        reward.load_state_dict(tensors)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, GTNError):
-            raise
-        first = str(error).strip().splitlines()[0]
-        raise ArtifactError(
-            f"{folder} is corrupt ({type(error).__name__}: {first}): save or train it again"
-        ) from error
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ArtifactError(f"{folder} is corrupt: it holds numbers that are not finite")
-    return reward.requires_grad_(False)
+
+    return read_artifact(locate(name_or_path), make)
