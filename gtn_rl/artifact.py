@@ -181,6 +181,19 @@ def read_config(name_or_path: str | Path) -> dict[str, Any]:
     return dict(config)
 
 
+def total_costs(name_or_path: str | Path) -> dict[str, float]:
+    """The `real_steps` and `seconds` that an artifact took, with all that it was begun from.
+
+    Raises:
+        ArtifactError: Nothing there, or unreadable.
+    """
+    training = read_config(name_or_path)["training"]
+    return {
+        key: round(training.get(key, 0) + training.get(f"{key}_of_init", 0), 1)
+        for key in ("real_steps", "seconds")
+    }
+
+
 def locate(name_or_path: str | Path) -> Path:
     """The folder of a shipped environment or of a path.
 

@@ -93,6 +93,8 @@ class Progress:
         since_best: Evaluations since then.
         stopped: Why the run ended, or an empty string.
         rows: The log.
+        before: What the artifact cost that the run began from (`init`), all before it included:
+            `real_steps` and `seconds`.
     """
 
     step: int = 0
@@ -102,6 +104,7 @@ class Progress:
     since_best: int = 0
     stopped: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    before: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Start the clock of this sitting."""
@@ -116,13 +119,11 @@ class Progress:
         return max(limits.items(), key=lambda limit: limit[1])
 
     def costs(self) -> dict[str, Any]:
-        """What the run cost so far and why it ended, for its artifact."""
-        return {
-            "real_steps": self.real_steps,
-            "seconds": round(self.seconds, 1),
-            "outer_steps": self.step,
-            "stopped": self.stopped or "still running",
-        }
+        """What the run cost so far, with what it began from, and why it ended."""
+        costs = {"real_steps": self.real_steps, "seconds": round(self.seconds, 1)}
+        if self.before:
+            costs |= {f"{name}_of_init": value for name, value in self.before.items()}
+        return costs | {"outer_steps": self.step, "stopped": self.stopped or "still running"}
 
     def judge(self, score: float, goal: float | None, patience: int) -> bool:
         """Whether none was better so far; stop when the goal is reached and it stalls."""

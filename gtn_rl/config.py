@@ -132,6 +132,10 @@ class TrainConfig:
     """Real steps from which dynamics and termination are learned before the meta-training, by
     maximum likelihood; none if 0. With a horizon above 1 only."""
 
+    persistence: float = 0.0
+    """Taken from the logit of termination after that, so that synthetic episodes start out longer
+    than real ones of the same agents."""
+
     through_dynamics: bool = False
     """Whether the meta-gradient runs along synthetic episodes instead of one step ahead; it
     explodes."""
@@ -248,7 +252,7 @@ class TrainConfig:
                     f"unknown {name} {value!r}: use {' or '.join(known)}."
                     f"{did_you_mean(value, known)}"
                 )
-        for name in ("world_model", "truncation", "checkpointing"):
+        for name in ("world_model", "persistence", "truncation", "checkpointing"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.population < 4 or self.population % 2:

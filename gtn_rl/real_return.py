@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
-from gtn_rl.artifact import from_pretrained
+from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
@@ -79,6 +79,8 @@ class RealReturn:
         self._real = RealEnvs(task, self.actions, self._count, config.copies)
         self._exam = RealEnvs(task, self.actions, self._count, config.exam_copies)
         self._arena: RealEnvs | None = None
+        # What the given start cost, if one is given.
+        self.before: dict[str, float] = {}
         self.begin(self._expert.mean, self._expert.std, 0)
 
     def __enter__(self) -> RealReturn:
@@ -106,6 +108,7 @@ class RealReturn:
         dynamic = False
         if config.init:
             env = self._given(config.init)
+            self.before = total_costs(config.init)
             dynamic = env.horizon > 1
             if not dynamic and config.horizon > 1:
                 env = _with_dynamics(env, config.horizon)

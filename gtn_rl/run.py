@@ -63,6 +63,7 @@ def run(
         try:
             if not going:
                 parts = assemble(start(log.say))
+                progress.before = problem.before
                 progress.spend(problem)
                 if folder is not None:
                     # A run that ends before its first evaluation can still be resumed.

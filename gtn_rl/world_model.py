@@ -87,4 +87,7 @@ def fit_dynamics(
         (distance + surprise).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         errors = torch.lerp(errors, torch.stack([distance, surprise]).detach(), 0.05)
+    with torch.no_grad():
+        _, bias = env.dynamics_network.layers(env.dynamics_parameters)[-1]
+        bias[..., len(env.std) :: len(env.std) + 1] -= config.persistence
     return {"dynamics": float(errors[0]), "termination": float(errors[1])}, taken

@@ -8,6 +8,7 @@ import torch
 from stable_baselines3 import PPO
 
 import gtn_rl
+from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.errors import UsageError
 
 
@@ -58,6 +59,11 @@ def test_a_bandit_is_where_dynamics_may_start(long_config, tmp_path):
     torch.testing.assert_close(result.env.reward_parameters, bandit.reward_parameters)
     assert (result.env.step_size != 0.3).all()
     # Dynamics that were learned are not fitted again; one outer step of 1e-3 is all that happens.
+    # What the bandit cost is kept apart, and added up along a chain of runs.
+    first = read_config(tmp_path / "bandit")["training"]
+    assert read_config(tmp_path / "long")["training"]["real_steps_of_init"] == first["real_steps"]
+    total = total_costs(tmp_path / "long")
+    assert total["real_steps"] == result.real_steps + first["real_steps"]
     further = run(replace(still, init=str(tmp_path / "long"), world_model=10_000)).env
     torch.testing.assert_close(further.step_size, result.env.step_size)
     moved = (further.dynamics_parameters - result.env.dynamics_parameters).abs().max()
@@ -66,6 +72,17 @@ def test_a_bandit_is_where_dynamics_may_start(long_config, tmp_path):
         run(replace(still, init=str(tmp_path / "long"), horizon=5))
     with pytest.raises(UsageError, match="has horizon 3"):
         run(replace(still, init=str(tmp_path / "long"), horizon=1))
+
+
+def test_persistence_lowers_the_logit_of_termination(long_config):
+    def termination(persistence):
+        config = replace(long_config, persistence=persistence, max_real_steps=1)
+        env = run(replace(config, outer_learning_rate=1e-12)).env
+        return env.outcomes(torch.zeros(1, 5, 4)).termination
+
+    torch.testing.assert_close(
+        termination(0.0).logit() - termination(2.0).logit(), torch.full((1, 5, 2), 2.0)
+    )
 
 
 def test_bad_settings(long_config):
