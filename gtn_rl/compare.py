@@ -221,7 +221,7 @@ def _run_one(task: _Task) -> tuple[NDArray[np.float64], float]:
     from gtn_rl.envs.sb3 import make_sb3_env
 
     env: Any = (
-        make_sb3_env(locate(task.artifact), seed=task.seed)
+        make_sb3_env(locate(task.artifact), seed=task.seed, budget=task.steps)
         if task.kind == SYNTHETIC
         else gym.make(task.target)
     )

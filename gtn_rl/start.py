@@ -39,7 +39,10 @@ def search(
 
     Where nothing that they do within an episode counts (MountainCar), their returns are those of
     episodes that may last longer, and environments evolve, the better ones being mutated, until one
-    gets somewhere within the task's own episodes.
+    gets somewhere within the task's own episodes. Where nothing counts in longer episodes either,
+    or a quarter of them share the best return (CliffWalking: who stands still does best, until one
+    reaches the goal), those are mutated whose learners get about most (novelty search, Lehman and
+    Stanley 2011).
 
     Observations are scaled by what random actions see at first, then by what those learners have
     seen that got somewhere: the states that matter are often not those that random actions reach.
@@ -55,6 +58,7 @@ def search(
     """
     count = config.starts
     longer = None if task.horizon is None else _PATIENCE * task.horizon
+    goal = task.reward_threshold if config.target_return is None else config.target_return
     seen = _Seen(count, task.observation_space.shape[0])
     with (
         RealEnvs(task, actions, count, _EPISODES) as real,
@@ -84,20 +88,30 @@ def search(
 
             seed = derive(config.seed, stream, index)
             scores = robust_returns(real, task, greedy, seed, source).mean(1)
-            moved = scores > scores.min()
+            moved = _ahead(scores, goal)
             if scaled and moved.float().mean() >= 0.05:
                 break
             if longer is not None and moved.float().mean() < 0.05:
                 scores = robust_returns(long, task, greedy, seed, source).mean(1)
-                moved = scores > scores.min()
+                moved = _ahead(scores, goal)
+            if not moved.any():
+                scores = torch.where(scores == scores.max(), seen.extent(), -torch.inf)
+            if scaled or not moved.any():
+                parents = population.select(scores.argsort(descending=True)[: max(count // 8, 1)])
             if not scaled:
                 rare = 0 < moved.float().mean() < 0.5
                 mean, std = seen.moments((moved if rare else scores.isfinite()).nonzero()[:, 0])
                 scaled = bool(moved.any())
-            else:
-                parents = population.select(scores.argsort(descending=True)[: max(count // 8, 1)])
         best = scores.argmax(0, keepdim=True)
         return population.select(best), real.steps + long.steps
+
+
+def _ahead(scores: Tensor, goal: float | None) -> Tensor:
+    """Which of `[K]` scores are above the lowest; none if a quarter have the best, short of goal."""
+    best = scores.max()
+    if (scores == best).float().mean() >= 0.25 and (goal is None or best < goal):
+        return torch.zeros_like(scores, dtype=torch.bool)
+    return scores > scores.min()
 
 
 def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEnv:
@@ -138,21 +152,27 @@ def _mutate(parents: SyntheticEnv, population: SyntheticEnv, source: torch.Gener
 
 
 class _Seen:
-    """Moments of the observations of each of K learners."""
+    """Moments and bounds of the observations of each of K learners."""
 
     def __init__(self, learners: int, size: int) -> None:
         self._count = 0
         self._sums = torch.zeros(2, learners, size, dtype=torch.float64)
+        self._low = torch.full((learners, size), torch.inf)
+        self._high = -self._low
 
     def clear(self) -> None:
         self._count = 0
         self._sums.zero_()
+        self._low.fill_(torch.inf)
+        self._high.fill_(-torch.inf)
 
     def add(self, observation: Tensor) -> None:
         """Add observations `[K, N, O]`."""
         self._count += observation.shape[1]
         values = observation.double()
         self._sums += torch.stack([values.sum(1), values.square().sum(1)])
+        self._low = torch.minimum(self._low, observation.amin(1))
+        self._high = torch.maximum(self._high, observation.amax(1))
 
     def moments(self, learners: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation `[O]` of what some of the learners saw."""
@@ -160,3 +180,8 @@ class _Seen:
         std = (square - mean.square()).clamp_min(0).sqrt()
         # An observation that never moved says nothing of its scale.
         return mean.float(), torch.where(std > 1e-6, std, torch.ones_like(std)).float()
+
+    def extent(self) -> Tensor:
+        """How far each learner `[K]` got about, in deviations of what all of them saw."""
+        _, std = self.moments(torch.arange(len(self._low)))
+        return ((self._high - self._low) / std).sum(1)
