@@ -107,7 +107,7 @@ def search(
 
 
 def _ahead(scores: Tensor, goal: float | None) -> Tensor:
-    """Which of `[K]` scores are above the lowest; none if a quarter have the best, short of goal."""
+    """Which scores `[K]` are above the lowest; none if a quarter have the best, short of goal."""
     best = scores.max()
     if (scores == best).float().mean() >= 0.25 and (goal is None or best < goal):
         return torch.zeros_like(scores, dtype=torch.bool)

@@ -143,3 +143,26 @@ def test_stock_agents_train_through_a_curriculum(algorithm, action_space, settin
     assert progress.now == pytest.approx(32 / 48)
     agent.learn(32, reset_num_timesteps=False)
     assert progress.now == 1.0
+
+
+def test_compare_lets_an_agent_go_through_the_whole_curriculum(tmp_path, monkeypatch):
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(-np.inf, np.inf, (4,)), spaces.Discrete(2), target="CartPole-v1",
+        curriculum=True, hidden=(8,),
+    )  # fmt: skip
+    gtn_rl.save_pretrained(env, tmp_path / "lessons")
+    met = []
+    initial = gtn_rl.SyntheticEnv.initial
+
+    def watched(self, noise, progress=1.0):
+        met.append(torch.as_tensor(progress))
+        return initial(self, noise, progress)
+
+    monkeypatch.setattr(gtn_rl.SyntheticEnv, "initial", watched)
+    gtn_rl.compare(
+        tmp_path / "lessons", algos=("a2c:100",), seeds=1, episodes=1, real=False,
+        progress_bar=False,
+    )  # fmt: skip
+    seen = torch.cat([progress.flatten() for progress in met])
+    assert seen.min() == 0
+    assert seen.unique().numel() >= 100

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import perfect_learner, warm_up
-from gtn_rl.start import search
+from gtn_rl.start import _ahead, _Seen, search
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
 
@@ -69,3 +70,39 @@ def test_the_warm_up_learns_a_task_within_its_budget():
     assert visited.shape[1] == 4
     with RealEnvs(task, actions, 1, 20) as real:
         assert real.evaluate(partial(perfect_learner, env), 1).mean() > 300
+
+
+def test_a_shared_best_return_is_nothing_to_climb():
+    plateau = torch.tensor([-100.0, -200.0, -100.0, -300.0])
+    assert not _ahead(plateau, -14.0).any()
+    assert not _ahead(plateau, None).any()
+    # Unless it is the goal, or too few have it.
+    assert _ahead(plateau, -100.0).tolist() == [True, True, True, False]
+    assert _ahead(torch.arange(8.0), None).sum() == 7
+    assert not _ahead(torch.zeros(8), None).any()
+
+
+def test_who_goes_where_few_go_gets_about_most():
+    seen = _Seen(4, 3)
+    # Cells one-hot: all see the first, three the second, one the third.
+    for cells in ([0, 0, 0, 0], [1, 1, 1, 2]):
+        seen.add(torch.eye(3)[cells].unsqueeze(1))
+    assert seen.extent().argmax() == 3
+    seen.clear()
+    seen.add(torch.eye(3)[[0, 0, 0, 1]].unsqueeze(1))
+    assert (seen.extent() == 0).all()
+
+
+@pytest.mark.slow
+def test_the_search_leaves_a_plateau_by_novelty():
+    """CliffWalking: whoever stands still does best, until one reaches the goal."""
+
+    def cliff():
+        limited = gym.wrappers.TimeLimit(gym.make("CliffWalking-v1"), 100)
+        return gym.wrappers.FlattenObservation(limited)
+
+    task = describe(cliff)
+    actions = make_actions(task.action_space, 0.4)
+    env, _ = search(task, actions, TrainConfig(seed=2, target_return=-14.0), 0)
+    with RealEnvs(task, actions, 1, 5) as real:
+        assert real.evaluate(partial(perfect_learner, env), 1).mean() > -100
