@@ -364,7 +364,8 @@ def parse(arguments: Sequence[str] | None) -> Parsed:
     if isinstance(command, Train | Reward):
         estimator = command.config.estimator
         if command.target in SETTINGS or estimator == "evolution":
-            known = settings_for(command.target, estimator)
+            dynamics = isinstance(command, Reward) or command.config.horizon > 1
+            known = settings_for(command.target, estimator, dynamics=dynamics)
             return _parse(arguments, replace(command, config=known))
     if isinstance(command, Distill) and command.target in DISTILLATIONS:
         return _parse(arguments, replace(command, config=distillation_for(command.target)))

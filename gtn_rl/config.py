@@ -255,6 +255,8 @@ class TrainConfig:
         for name in ("world_model", "persistence", "truncation", "checkpointing"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.persistence and (self.horizon == 1 or not self.world_model):
+            raise UsageError("persistence needs a horizon above 1, and a world model to start from")
         if self.population < 4 or self.population % 2:
             raise UsageError(f"population must be even and at least 4, got {self.population}")
         if self.stock and self.estimator != "evolution":

@@ -110,6 +110,10 @@ class RealReturn:
             env = self._given(config.init)
             self.before = total_costs(config.init)
             dynamic = env.horizon > 1
+            if dynamic and config.persistence:
+                raise UsageError(
+                    f"{config.init} has dynamics already: persistence is for those yet to be fitted"
+                )
             if not dynamic and config.horizon > 1:
                 env = _with_dynamics(env, config.horizon)
         else:

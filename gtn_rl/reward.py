@@ -94,7 +94,7 @@ def train_reward(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
-    config = config or settings_for(task.id)
+    config = config or settings_for(task.id, dynamics=True)
     if config.executor != "batch":
         raise UsageError("reward networks are trained with --executor batch")
     config = replace(config, learners=config.learners or LEARNERS, imitation=0, horizon=1)

@@ -120,11 +120,22 @@ EVOLVED: dict[str, dict[str, Any]] = {
 """What evolution needs besides for known targets."""
 
 
-def settings_for(target: str, estimator: str = "meta-gradient") -> TrainConfig:
-    """The settings with which a target is trained if nothing else is asked for."""
+def settings_for(
+    target: str, estimator: str = "meta-gradient", *, dynamics: bool = False
+) -> TrainConfig:
+    """The settings with which a target is trained if nothing else is asked for.
+
+    Args:
+        target: Gymnasium id.
+        estimator: As in the settings.
+        dynamics: Whether for a horizon above 1 or a reward network. Learners, and what evolution
+            needs, were chosen for bandits and are left out then.
+    """
     known = SETTINGS.get(target, {})
+    if dynamics:
+        known = {name: value for name, value in known.items() if name != "learners"}
     if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}
-        known = EVOLUTION | known | EVOLVED.get(target, {})
+        known = EVOLUTION | known | ({} if dynamics else EVOLVED.get(target, {}))
     return TrainConfig(**known)

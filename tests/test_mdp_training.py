@@ -10,6 +10,7 @@ from stable_baselines3 import PPO
 import gtn_rl
 from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.errors import UsageError
+from gtn_rl.settings import EVOLVED, SETTINGS, settings_for
 
 
 def run(config, out=None, **kwargs):
@@ -70,6 +71,8 @@ def test_a_bandit_is_where_dynamics_may_start(long_config, tmp_path):
     assert moved < 1.1e-3
     with pytest.raises(UsageError, match="has horizon 3"):
         run(replace(still, init=str(tmp_path / "long"), horizon=5))
+    with pytest.raises(UsageError, match="persistence is for those yet to be fitted"):
+        run(replace(still, init=str(tmp_path / "long"), persistence=1.0))
     with pytest.raises(UsageError, match="has horizon 3"):
         run(replace(still, init=str(tmp_path / "long"), horizon=1))
 
@@ -90,6 +93,17 @@ def test_bad_settings(long_config):
         replace(long_config, horizon=0)
     with pytest.raises(UsageError, match="truncation must not be negative"):
         replace(long_config, truncation=-1)
+    with pytest.raises(UsageError, match="persistence needs a horizon above 1"):
+        replace(long_config, persistence=1.0, horizon=1)
+
+
+@pytest.mark.parametrize("target", sorted({*SETTINGS, *EVOLVED}))
+@pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
+def test_settings_of_known_targets_suit_dynamics(target, estimator):
+    space = gym.make(target).action_space
+    settings = settings_for(target, estimator, dynamics=True)
+    assert replace(settings, horizon=20).for_space(space).learners
+    assert settings_for(target, estimator).for_space(space).learners
 
 
 def test_curricula_of_bandits_differ_by_step(tiny_config):
