@@ -96,7 +96,7 @@ def search(
                 moved = _ahead(scores, goal)
             if not moved.any():
                 scores = torch.where(scores == scores.max(), seen.extent(), -torch.inf)
-            if scaled or not moved.any():
+            if count > 1 and (scaled or not moved.any()):
                 parents = population.select(scores.argsort(descending=True)[: max(count // 8, 1)])
             if not scaled:
                 rare = 0 < moved.float().mean() < 0.5
@@ -109,7 +109,8 @@ def search(
 def _ahead(scores: Tensor, goal: float | None) -> Tensor:
     """Which scores `[K]` are above the lowest; none if a quarter have the best, short of goal."""
     best = scores.max()
-    if (scores == best).float().mean() >= 0.25 and (goal is None or best < goal):
+    shared = int((scores == best).sum())
+    if shared >= max(len(scores) / 4, 2) and (goal is None or best < goal):
         return torch.zeros_like(scores, dtype=torch.bool)
     return scores > scores.min()
 

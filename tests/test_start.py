@@ -80,6 +80,7 @@ def test_a_shared_best_return_is_nothing_to_climb():
     assert _ahead(plateau, -100.0).tolist() == [True, True, True, False]
     assert _ahead(torch.arange(8.0), None).sum() == 7
     assert not _ahead(torch.zeros(8), None).any()
+    assert _ahead(torch.tensor([1.0, 2.0]), None).tolist() == [False, True]
 
 
 def test_who_goes_where_few_go_gets_about_most():
