@@ -22,7 +22,7 @@ from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.perfect import VISITED, perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
-from gtn_rl.start import search, untrained
+from gtn_rl.start import goal_of, search, untrained
 from gtn_rl.stock import member_returns, stock_returns
 from gtn_rl.world_model import fit_dynamics
 
@@ -71,7 +71,7 @@ class RealReturn:
         # Untrained teachers, so many, for evolution; others than environments replace it.
         self.blank: Callable[[int], nn.Module] = self._environments
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
-        self.goal = task.reward_threshold if config.target_return is None else config.target_return
+        self.goal = goal_of(task, config)
         self.actions = make_actions(task.action_space, config.outer_noise)
         self._expert = untrained(task, config).requires_grad_(False)
         self._visited = torch.zeros(0, self._expert.noise_size)

@@ -58,7 +58,7 @@ def search(
     """
     count = config.starts
     longer = None if task.horizon is None else _PATIENCE * task.horizon
-    goal = task.reward_threshold if config.target_return is None else config.target_return
+    goal = goal_of(task, config)
     seen = _Seen(count, task.observation_space.shape[0])
     with (
         RealEnvs(task, actions, count, _EPISODES) as real,
@@ -113,6 +113,11 @@ def _ahead(scores: Tensor, goal: float | None) -> Tensor:
     if shared >= max(len(scores) / 4, 2) and (goal is None or best < goal):
         return torch.zeros_like(scores, dtype=torch.bool)
     return scores > scores.min()
+
+
+def goal_of(task: Target, config: TrainConfig) -> float | None:
+    """The return that counts as solved, if there is one."""
+    return task.reward_threshold if config.target_return is None else config.target_return
 
 
 def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEnv:
