@@ -23,10 +23,9 @@ from gtn_rl.envs.spaces import halves
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.seeding import log_uniform
 
-# As Stable-Baselines3's A2C, which starts with a mean square of 1 and forgets it in 1 / (1 - 0.99)
-# of its steps: small rewards are slow to teach it. Of those it makes 1,000 in 5,000 environment
-# steps, so that one of a learner's 64 steps stands for 16.
-# Eps inside the root is also what a differentiated loop needs.
+# Slower at first than Stable-Baselines3's A2C, whose mean square starts at 0 (`stock-a2c` has that):
+# its first steps are ten times its learning rate, whatever the gradient, and their derivative is
+# noise. Eps inside the root is also what a differentiated loop needs.
 RMSPROP = RMSprop(decay=0.85, eps=0.0, eps_root=1e-5, initial_square=1.0)
 
 DISCRETE: dict[str, ActorAlgorithm] = {
@@ -44,7 +43,12 @@ CONTINUOUS: dict[str, ActorAlgorithm] = {
     "ppo-10x10": GaussianPPO(reuse=100, epochs=10),
 }
 ACTOR_CRITICS: dict[str, DDPG | SAC] = {"ddpg": DDPG(), "td3": DDPG(), "sac": SAC()}
-ALGORITHMS = tuple(sorted({*DISCRETE, *CONTINUOUS, *ACTOR_CRITICS}))
+STOCK = ("stock-a2c", "stock-dqn", "stock-ppo")
+PERFECT = "perfect"
+WHOLE = (*STOCK, PERFECT)
+"""Learners whose training is not differentiated step by step; for environments of one step."""
+
+ALGORITHMS = tuple(sorted({*DISCRETE, *CONTINUOUS, *ACTOR_CRITICS, *WHOLE}))
 """Names of all learners."""
 
 
@@ -57,26 +61,36 @@ class Group:
         algorithm: Name.
         activation: Of the network.
         hidden: Units of its hidden layers.
+        steps: Environment steps of a stock algorithm's training; as many as the settings say if 0.
     """
 
     count: int
     algorithm: str
     activation: str
     hidden: tuple[int, ...]
+    steps: int = 0
 
 
 def parse_group(text: str) -> Group:
     """The group that e.g. `"8xdqn@relu:64-64"` names: count, algorithm, activation, hidden units.
 
+    A stock algorithm may have environment steps of its own, `"2xstock-dqn@relu:64-64/5000"`, and
+    the perfect learner has no network, `"1xperfect"`.
+
     Raises:
         UsageError: Not of that form, or no algorithm of that name.
     """
-    match = re.fullmatch(r"(\d+)x([\w-]+)@(\w+):(\d+(?:-\d+)*)", text)
-    if match is None:
+    match = re.fullmatch(r"(\d+)x([\w-]+)@(\w+):(\d+(?:-\d+)*)(?:/(\d+))?", text)
+    if match is None and (match := re.fullmatch(rf"(\d+)x({PERFECT})()()()", text)) is None:
         raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
+    if match[2] == PERFECT and not match[3]:
+        return Group(int(match[1]), PERFECT, "tanh", ())
     group = Group(
-        int(match[1]), match[2], match[3], tuple(int(unit) for unit in match[4].split("-"))
-    )
+        int(match[1]), match[2], match[3], tuple(int(unit) for unit in match[4].split("-")),
+        int(match[5] or 0),
+    )  # fmt: skip
+    if group.algorithm == PERFECT or (group.steps and group.algorithm not in STOCK):
+        raise UsageError(f"learners {text!r}: write 1x{PERFECT}, and /steps for stock-... only")
     if group.algorithm not in ALGORITHMS:
         raise UsageError(
             f"learners {text!r}: unknown algorithm {group.algorithm!r}: use one of "
@@ -98,6 +112,7 @@ def check_group(group: Group, space: spaces.Discrete | spaces.Box) -> None:
     """
     discrete = isinstance(space, spaces.Discrete)
     fit = {*DISCRETE, "sac"} if discrete else {*CONTINUOUS, *ACTOR_CRITICS}
+    fit |= {*WHOLE} - (set() if discrete else {"stock-dqn"})
     if group.algorithm not in fit:
         raise UsageError(
             f"learner {group.algorithm!r} does not handle {space}: use {', '.join(sorted(fit))}"

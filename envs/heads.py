@@ -7,21 +7,41 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-HEADS = {spaces.Discrete: ("scores",), spaces.Box: ("quadratic", "mlp")}
+HEADS = {
+    spaces.Discrete: ("bounded-scores", "scores"),
+    spaces.Box: ("bounded-quadratic", "quadratic", "mlp"),
+}
 """Forms of the reward for each kind of action space, the first is the default."""
 
+BOUNDED = ("bounded-scores", "bounded-quadratic")
+"""Those whose rewards have a bound, which `SyntheticEnv` learns the scale of."""
 
-def to_lesson(head: str, output: Tensor) -> Tensor:
-    """What the rewards of all actions follow from, `[..., L]`, for a network's output."""
-    if head == "scores":
-        return output - output.amax(-1, keepdim=True)
+
+_BEYOND = 1.25
+"""How far the best action of a bounded reward may lie outside, in half ranges: the bound itself must
+not take an infinite output."""
+
+
+def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """What the rewards of all actions follow from, `[..., L]`, for a network's output.
+
+    Args:
+        head: Form of the reward, but `mlp`.
+        output: `[..., L]`.
+        scale: Rewards are so many times as large.
+    """
+    if head in ("scores", "bounded-scores"):
+        score = output - output.amax(-1, keepdim=True)
+        return scale * (score / (1 - score) if head in BOUNDED else score)
     weight, best = output.chunk(2, -1)
-    return torch.cat([F.softplus(weight), best], -1)
+    if head in BOUNDED:
+        return torch.cat([scale * 2 * torch.sigmoid(weight), _BEYOND * torch.tanh(best)], -1)
+    return torch.cat([scale * F.softplus(weight), best], -1)
 
 
 def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
     """Rewards `[...]` of indices `[...]` or vectors `[..., A]` in [-1, 1]; lesson `[..., L]`."""
-    if head == "scores":
+    if head in ("scores", "bounded-scores"):
         return lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
     weight, best = lesson.chunk(2, -1)
     return -(weight * (action - best).square()).sum(-1)

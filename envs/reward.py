@@ -45,6 +45,8 @@ class RewardNetwork(nn.Module):
         std: Standard deviation of the target's observations, `[O]`; ones if not given.
         members: P.
         discount: Gamma of `potential`.
+        head: Of `action`: `scores` or `quadratic` if not given, or as in a `SyntheticEnv`.
+        scale: How large bounded rewards are, `[P, 1, 1]` or a number.
         generator: Source of the initial parameters; a fixed seed if not given. The last layer of
             `state` and `potential` starts at 0: an additive reward starts as the real one.
 
@@ -55,6 +57,7 @@ class RewardNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -70,6 +73,8 @@ class RewardNetwork(nn.Module):
         std: NDArray[np.floating[Any]] | None = None,
         members: int = 1,
         discount: float = 0.99,
+        head: str = "",
+        scale: Tensor | float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -83,12 +88,13 @@ class RewardNetwork(nn.Module):
         self.target, self.form, self.additive, self.terms = target, form, additive, terms
         self.hidden, self.members, self.discount = tuple(hidden), members, discount
         discrete = isinstance(self.action_space, spaces.Discrete)
-        self.head = "scores" if discrete else "quadratic"
+        self.head = head or ("scores" if discrete else "quadratic")
         size = self.observation_space.shape[0]
         outputs = action_size(self.action_space) * (1 if discrete else 2)
         self.network = MLP((size + terms, *self.hidden, outputs if form == "action" else 1), "tanh")
         self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
         self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
+        self.register_buffer("scale", torch.as_tensor(scale).expand(members, 1, 1).clone())
         generator = generator or torch.Generator().manual_seed(0)
         self.network_parameters = nn.Parameter(uniform(self.network, members, generator=generator))
         if form != "action":
@@ -104,10 +110,11 @@ class RewardNetwork(nn.Module):
             UsageError: The environment has a curriculum, or a reward of the form `mlp`.
         """
         if env.curriculum or env.head == "mlp":
-            raise UsageError("only a reward without a curriculum and of head scores or quadratic")
+            raise UsageError("only a reward without a curriculum and with another head than mlp")
         network = cls(
             env.observation_space, env.action_space, target=env.target, additive=additive,
             hidden=env.hidden, mean=env.mean.numpy(), std=env.std.numpy(), members=env.members,
+            head=env.head, scale=torch.as_tensor(env.reward_scale).detach(),
         )  # fmt: skip
         with torch.no_grad():
             network.network_parameters.copy_(env.reward_parameters)
@@ -118,7 +125,8 @@ class RewardNetwork(nn.Module):
         return RewardNetwork(
             self.observation_space, self.action_space, target=self.target, form=self.form,
             additive=self.additive, terms=self.terms, hidden=self.hidden, mean=self.mean.numpy(),
-            std=self.std.numpy(), members=members, discount=self.discount,
+            std=self.std.numpy(), members=members, discount=self.discount, head=self.head,
+            scale=self.scale[:1],
         )  # fmt: skip
 
     def forward(
@@ -134,7 +142,7 @@ class RewardNetwork(nn.Module):
             ended: Where the episode terminated, `[P, N]`.
         """
         if self.form == "action":
-            lesson = to_lesson(self.head, self._output(observation))
+            lesson = to_lesson(self.head, self._output(observation), self.scale)
             learned = to_reward(self.head, lesson, action)
         elif self.form == "state":
             learned = self._output(following, real if self.terms else None).squeeze(-1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.envs.heads import HEADS, to_lesson, to_reward
+from gtn_rl.envs.heads import BOUNDED, HEADS, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
 
@@ -52,12 +52,15 @@ class SyntheticEnv(nn.Module):
 
     The reward of an action follows from a *lesson*, L numbers for each observation:
 
-    - `scores` (discrete, L = A): `score(a) - max score`. This advantage form leaves out what
+    - `scores` (discrete, L = A): `d = score(a) - max score`. This advantage form leaves out what
       depends on the state alone. That has no part in which action is right, but a learner without
       it needs no baseline, and a Q-network that starts near 0 is optimistic about every action that
       it has not tried.
+    - `bounded-scores`: `c d / (1 - d)`, between -c and 0. The best action is the same, but no state
+      and no action matters so much more than the others that a learner hears of nothing else.
     - `quadratic` (continuous, L = 2A): `-sum w (a - m)^2` with w > 0. It has one maximum wherever
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
+    - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:
@@ -127,7 +130,10 @@ class SyntheticEnv(nn.Module):
             "quadratic": (seen, *self.hidden, 2 * actions),
             "mlp": (seen + actions, *self.hidden, 1),
         }
-        self.reward_network = MLP(shape[self.head], "tanh")
+        self.reward_network = MLP(shape[self.head.removeprefix("bounded-")], "tanh")
+        if self.head in BOUNDED:
+            # Logarithm of c.
+            self.scale_parameters = nn.Parameter(torch.zeros(members, 1))
         self._discrete = isinstance(self.action_space, spaces.Discrete)
         taken = (seen, actions) if self._discrete else (seen + actions, 1)
         self.dynamics_network = MLP((taken[0], *self.hidden, taken[1] * (size + 1)), "tanh")
@@ -210,7 +216,12 @@ class SyntheticEnv(nn.Module):
         if self.head == "mlp":
             return seen
         output = self.reward_network(self.reward_parameters, seen)
-        return to_lesson(self.head, output)
+        return to_lesson(self.head, output, self.reward_scale)
+
+    @property
+    def reward_scale(self) -> Tensor | float:
+        """How large rewards are, c: `[P, 1, 1]`, or 1 where they have no bound."""
+        return self.scale_parameters.exp().unsqueeze(-1) if self.head in BOUNDED else 1.0
 
     def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
         """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""

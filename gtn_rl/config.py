@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from gymnasium import spaces
 
+from gtn_rl.agents.draw import STOCK as STOCK_ALIKE
 from gtn_rl.agents.draw import check_group, parse_group
 from gtn_rl.agents.draw_interactive import check_interactive
 from gtn_rl.errors import UsageError, did_you_mean
@@ -16,6 +17,11 @@ CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
 EVOLVED_DISCRETE = (
     "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
 )  # fmt: skip
+JUDGES_DISCRETE = (
+    "4xstock-ppo@tanh:64-64", "4xstock-a2c@tanh:64-64", "4xstock-dqn@relu:64-64/5000",
+)  # fmt: skip
+# Five rollouts of PPO: how far it is bound to go in each is what is hard for it.
+JUDGES_CONTINUOUS = ("4xstock-ppo@tanh:64-64/10000", "4xstock-a2c@tanh:64-64/10000")
 LONG_DISCRETE = ("4xpg@tanh:64-64", "4xppo@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64")
 LONG_CONTINUOUS = ("8xppo@tanh:64-64", "8xa2c@tanh:64-64")
 LONG_EVOLVED_DISCRETE = ("1xppo@tanh:64-64", "1xa2c@tanh:64-64", "2xdqn@relu:64-64")
@@ -82,11 +88,14 @@ class TrainConfig:
     learners: tuple[str, ...] = ()
     """Learners trained side by side, as count x algorithm @ activation : hidden units, such as
     8xpg@tanh:64-64 8xdqn@relu:64-64. Mixing algorithms and shapes is what makes the environment
-    teach agents it never saw. A mix for the kind of action space if not given. With evolution also
-    stock Stable-Baselines3 and sb3-contrib agents, such as sb3:ppo sb3:dqn."""
+    teach agents it never saw. A mix for the kind of action space if not given. 1xperfect is the one
+    that has learned its lesson perfectly, as those do that train for long. With evolution also
+    stock-ppo, stock-a2c and stock-dqn, which train as Stable-Baselines3's do by default, in one
+    batch; or any agent of Stable-Baselines3 and sb3-contrib itself, such as sb3:ppo sb3:dqn."""
 
     stock_steps: int = 2_048
-    """Synthetic environment steps of each stock learner."""
+    """Synthetic environment steps of each stock learner (sb3:ppo, 1xstock-ppo@tanh:64-64), where
+    its name does not say (1xstock-dqn@relu:64-64/5000)."""
 
     starts: int = 128
     """Untrained environments that are tried before training; the one whose perfect learner does
@@ -102,6 +111,18 @@ class TrainConfig:
 
     warmup_learning_rate: float = 3e-3
     """Adam's first step size in that."""
+
+    coverage: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+    """After the warm-up the initial states of synthetic episodes are fitted to those that agents
+    between perfect and random meet in the target, spread so many times as far about their mean. The
+    judges choose among several; none: no fit."""
+
+    reward_scale: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    """How large rewards are, for heads that bound them; the judges choose among several."""
+
+    judges: tuple[str, ...] = ()
+    """Learners by whose real return that choice is made; stock-ppo, stock-a2c and stock-dqn, as far
+    as they handle the action space, if not given."""
 
     imitation: int = 50
     """Outer steps of the meta-gradient, the first ones, that raise the learners' agreement with the
@@ -126,7 +147,8 @@ class TrainConfig:
     """Hidden units of the synthetic environment's networks."""
 
     head: str = ""
-    """Form of the reward for continuous actions: quadratic or mlp."""
+    """Form of the reward: bounded-scores or scores for discrete actions, bounded-quadratic,
+    quadratic or mlp for continuous ones; the first if not given."""
 
     world_model: int = 50_000
     """Real steps from which dynamics and termination are learned before the meta-training, by
@@ -230,6 +252,11 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("coverage", "reward_scale"):
+            if any(value <= 0 for value in getattr(self, name)):
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.reward_scale:
+            raise UsageError("reward_scale needs a number")
         for name in ("discount", "trace", "averaging"):
             if not 0 <= getattr(self, name) < 1 + (name == "trace") * 1e-9:
                 raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -264,7 +291,11 @@ class TrainConfig:
         if self.stock and len(self.stock) < len(self.learners):
             raise UsageError("learners must be all stock (sb3:ppo) or all of this library's own")
         for text in () if self.stock else self.learners:
-            parse_group(text)
+            group = parse_group(text)
+            if group.algorithm in STOCK_ALIKE and self.estimator != "evolution":
+                raise UsageError(
+                    f"learners {text!r} cannot be differentiated: use --estimator evolution"
+                )
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
         """These settings with the learners that suit an action space, if none are given.
@@ -280,13 +311,18 @@ class TrainConfig:
             for name in self.stock:
                 algorithm(name)
                 check_action_space(name, space)
+        config = self
+        if not self.judges:
+            config = replace(self, judges=JUDGES_DISCRETE if discrete else JUDGES_CONTINUOUS)
+        for text in config.judges:
+            check_group(parse_group(text), space)
         check = check_group if self.horizon == 1 else check_interactive
         for text in () if self.stock else self.learners:
             check(parse_group(text), space)
         if self.learners:
-            return self
+            return config
         return replace(
-            self, learners=_DEFAULT[self.horizon > 1, self.estimator == "evolution", discrete]
+            config, learners=_DEFAULT[self.horizon > 1, self.estimator == "evolution", discrete]
         )
 
     @property

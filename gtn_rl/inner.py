@@ -10,13 +10,15 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.batch import Batch
-from gtn_rl.agents.draw import draw, parse_group
+from gtn_rl.agents.draw import PERFECT, WHOLE, Group, draw, parse_group
 from gtn_rl.agents.learners import Learners, Student, distinct, train
+from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.gradients import even_out
 from gtn_rl.interaction import interact
+from gtn_rl.perfect import Perfect
 
 
 def inner_loop(
@@ -40,8 +42,10 @@ def inner_loop(
     """
     if env.horizon > 1:
         return interact(env, config, generator, create_graph=create_graph)
+    groups = [parse_group(text) for text in config.learners]
+    whole = [group for group in groups if group.algorithm in WHOLE]
     drawn = draw(
-        [parse_group(text) for text in config.learners],
+        [group for group in groups if group.algorithm not in WHOLE],
         env.noise_size,
         env.action_space,
         members=env.members,
@@ -50,16 +54,27 @@ def inner_loop(
         generator=generator,
         dtype=env.initial_parameters.dtype,
     )
+    trained: list[Student] = []
     with torch.set_grad_enabled(create_graph):
-        return [
-            train(
-                learners,
-                _batches(env, learners, config, generator),
-                config.inner_steps,
-                create_graph=create_graph,
+        for learners in drawn:
+            batches = _batches(env, learners, config, generator)
+            trained.append(
+                train(learners, batches, config.inner_steps, create_graph=create_graph)
             )
-            for learners in drawn
-        ]
+        for group in whole:
+            trained.append(_at_once(env, group, config, generator))
+    return trained
+
+
+def _at_once(
+    env: SyntheticEnv, group: Group, config: TrainConfig, generator: torch.Generator
+) -> Student:
+    if group.algorithm == PERFECT:
+        return Perfect.of(env, group.count)
+    return train_stock_agents(
+        env, group.algorithm, group.hidden, group.activation, group.count,
+        group.steps or config.stock_steps, generator,
+    )  # fmt: skip
 
 
 def _batches(

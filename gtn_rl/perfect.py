@@ -9,14 +9,18 @@ that a real learner gets there from anywhere in a few thousand steps, is the met
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from gtn_rl.agents.draw import PERFECT
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
@@ -30,9 +34,6 @@ from gtn_rl.seeding import derive, generator
 _TEMPERATURE = 0.2
 """Of the softmax over rewards by which a perfect learner explores."""
 
-VISITED = 2048
-"""Observations kept of what a learner met."""
-
 _COPIES, _LENGTH, _EPOCHS, _BATCH = 64, 128, 10, 1024
 
 
@@ -44,11 +45,52 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
     """
     lesson = env.lesson(observation)
     if isinstance(env.action_space, spaces.Discrete):
-        return lesson / _TEMPERATURE
-    if env.head != "quadratic":
-        raise UsageError(f"head {env.head} has no known best action: use quadratic, or warmup 0")
+        return lesson / env.reward_scale / _TEMPERATURE
+    if env.head == "mlp":
+        raise UsageError(f"head {env.head} has no known best action: use another, or warmup 0")
     middle, half = halves(env.action_space, lesson.dtype)
     return middle + half * lesson.chunk(2, -1)[1]
+
+
+@dataclass(frozen=True)
+class Perfect:
+    """Perfect learners among others: what agents learn that train for longer than any of those.
+
+    Args:
+        env: P environments.
+        count: Learners of each, all alike: their weight among the others.
+        parameters: One row for each environment, `[P, D]`, or for each of its learners.
+    """
+
+    env: SyntheticEnv
+    count: int
+    parameters: Tensor
+
+    @classmethod
+    def of(cls, env: SyntheticEnv, count: int) -> Self:
+        """Those of environments, differentiable w.r.t. their parameters."""
+        rows = torch.cat(list(env.parameters()), 1)
+        return cls(env, count, rows.repeat_interleave(count, 0))
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        """Algorithm and number of rows."""
+        return [(PERFECT, len(self.parameters))]
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
+        sizes = [parameter.shape[1] for parameter in self.env.parameters()]
+        parts = torch.split(self.parameters, sizes, 1)
+        own = copy.copy(self.env)
+        names = [name for name, _ in self.env.named_parameters()]
+        # Functions of parameters in the place of parameters, as torch.func.functional_call has it.
+        own._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
+        own.members = len(self.parameters)
+        return perfect_learner(own, observations)
+
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        return replace(self, parameters=parameters)
 
 
 def robust_returns(
@@ -82,8 +124,8 @@ def warm_up(
         report: Told the mean return and the share of the budget that is used, now and then.
 
     Returns:
-        Observations `[VISITED, O]` that the perfect learner met, and how many real steps were
-        taken.
+        Observations `[M, O]` that agents between perfect and random met, and how many real steps
+        were taken.
     """
     budget = min(config.warmup, config.max_real_steps)
     policy = partial(perfect_learner, env)
@@ -99,10 +141,16 @@ def warm_up(
         if score() < start:
             env.load_state_dict(before)
         source = generator(config.seed, stream, 3)
+        share = torch.linspace(0, 1, _COPIES)
+
+        def confused(observation: Tensor) -> Tensor:
+            chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
+            random = actions.uninformed(observation, source)
+            return torch.where(chance < share.view(1, -1, 1), random, policy(observation))
+
         real.reset(derive(config.seed, stream, 3))
-        rollout = real.rollout(policy, min(task.horizon or 256, 256), source)
-        flat = rollout.observation.flatten(0, 2)
-        return flat[torch.randint(len(flat), (VISITED,), generator=source)], real.steps
+        rollout = real.rollout(confused, min(task.horizon or 256, 256), source)
+        return rollout.observation[rollout.valid], real.steps
 
 
 def _ascend(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gtn_rl.agents.learners import Student
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
+from gtn_rl.coverage import choose
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -20,7 +21,7 @@ from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
-from gtn_rl.perfect import VISITED, perfect_learner, warm_up
+from gtn_rl.perfect import perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
 from gtn_rl.stock import member_returns, stock_returns
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP, _WORLD_MODEL = range(8)
+_COVERAGE = 8
+
+_VISITED = 2048
+"""States kept of those that agents between perfect and random met, and of those learners meet."""
 
 _OBSERVATIONS = 4096
 """Observations that all learners of a population together see in one inner step."""
@@ -121,11 +126,15 @@ class RealReturn:
             env, steps = search(self.task, self.actions, config, _START)
         self.begin(env.mean, env.std, steps)
         if config.warmup:
-            self._visited, steps = warm_up(
+            states, steps = warm_up(
                 env, self.task, self.actions, self._critic, config, _WARM_UP,
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
             self.charge(steps)
+            say("judging initial states and rewards")
+            self.charge(choose(env, states, self.task, self.actions, config, _COVERAGE))
+            source = generator(config.seed, _COVERAGE, 3)
+            self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if config.horizon > 1 and config.world_model and not dynamic:
             say("fitting dynamics")
             _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)
@@ -283,8 +292,8 @@ class RealReturn:
         if step < self.config.imitation:
             # Where learners go is where they must know what to do (Ross et al. 2011).
             flat = torch.cat(met)
-            chosen = torch.randint(len(flat), (VISITED,), generator=stream)
-            self._visited = torch.cat([self._visited[:VISITED], flat[chosen]])
+            chosen = torch.randint(len(flat), (_VISITED,), generator=stream)
+            self._visited = torch.cat([self._visited[:_VISITED], flat[chosen]])
         return row
 
     def _examine_stock(self, env: nn.Module, seed: int) -> dict[str, float]:
