@@ -23,9 +23,9 @@ from gtn_rl.envs.spaces import halves
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.seeding import log_uniform
 
-# Slower at first than Stable-Baselines3's A2C, whose mean square starts at 0 (`stock-a2c` has that):
-# its first steps are ten times its learning rate, whatever the gradient, and their derivative is
-# noise. Eps inside the root is also what a differentiated loop needs.
+# Slower at first than Stable-Baselines3's A2C, whose mean square starts at 0 (`stock-a2c` has that)
+# and whose first steps so are ten times its learning rate, whatever the gradient: their derivative
+# is noise. Eps inside the root is also what a differentiated loop needs.
 RMSPROP = RMSprop(decay=0.85, eps=0.0, eps_root=1e-5, initial_square=1.0)
 
 DISCRETE: dict[str, ActorAlgorithm] = {

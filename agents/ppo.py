@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.batch import Batch, explore
+from gtn_rl.agents.batch import Batch, expected_reward, explore
 from gtn_rl.agents.networks import MLP, orthogonal
 from gtn_rl.agents.optim import Adam, Optimizer
 from gtn_rl.agents.policy_gradient import normalize_advantages
@@ -57,12 +57,17 @@ class PPO:
 
 @dataclass(frozen=True)
 class GaussianPPO(PPO):
-    """PPO for continuous actions: one sampled action for each observation, deviation 1."""
+    """PPO for continuous actions: one sampled action for each observation, deviation 1.
+
+    The baseline is the expected reward, as a trained critic has it. Without one, what rewards
+    differ by from state to state drowns what they differ by from action to action.
+    """
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
         """Losses `[K]` at means `[K, N, A]`, given those when gathered."""
         action, reward = explore(behaviour, batch)
-        deviation, mean = torch.std_mean(reward, -1, keepdim=True)
-        advantages = (reward - mean) / (deviation + 1e-3)
+        gain = reward - expected_reward(behaviour, batch)
+        deviation, mean = torch.std_mean(gain, -1, keepdim=True)
+        advantages = (gain - mean) / (deviation + 1e-3)
         new, old = (action - outputs).square().sum(-1), (action - behaviour).square().sum(-1)
         return -self._clipped(((old - new) / 2).exp(), advantages).mean(-1)

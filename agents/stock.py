@@ -20,7 +20,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-from gtn_rl.agents.networks import MLP, orthogonal, uniform
+from gtn_rl.agents.networks import MLP, orthogonal, uniform, widen
 from gtn_rl.agents.optim import Adam, Optimizer, RMSprop
 from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -168,47 +168,48 @@ def train_stock_agents(
         deviations = network.sizes[-1] if isinstance(env.action_space, spaces.Box) else 0
         fresh = [
             orthogonal(network, count, output_gain=0.01, generator=generator),
+            widen(orthogonal(value, count, output_gain=1.0, generator=generator), value, network),
             torch.zeros(count, deviations),
-            orthogonal(value, count, output_gain=1.0, generator=generator),
         ]
         rows = torch.cat(fresh, 1).repeat(env.members, 1)
-        actor_critic = _ActorCritic(network, value, deviations)
+        actor_critic = _ActorCritic(network, deviations)
         rows = _on_policy(algorithm, actor_critic, rows, observation, play, generator)
     return Stock(name, network, rows)
 
 
 @dataclass(frozen=True)
 class _ActorCritic:
-    """Policy, log-deviations of continuous actions and state values, in one row of parameters."""
+    """Policies, state values and log-deviations of continuous actions, in one row of parameters.
 
-    policy: MLP
-    value: MLP
+    The network of the values has the shape of the policy's, of whose outputs the first counts, so
+    that one batched product serves both.
+    """
+
+    network: MLP
     deviations: int
 
-    def act(self, rows: Tensor, observation: Tensor, chance: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy outputs `[R, N, A]`, log-deviations `[R, 1, A or 0]`, values `[R, N]`."""
+        size = self.network.num_parameters
+        both = rows[:, : 2 * size].reshape(-1, size)
+        shape = (len(rows), 2, *observation.shape[1:])
+        seen = observation.unsqueeze(1).expand(shape).reshape(-1, *shape[2:])
+        outputs = self.network(both, seen).view(*shape[:3], -1)
+        policy, value = outputs.unbind(1)
+        return policy, rows[:, 2 * size :].unsqueeze(1), value[..., 0]
+
+    def act(self, outputs: Tensor, log_std: Tensor, chance: Tensor) -> Tensor:
         """Indices `[R, N]` or vectors `[R, N, A]`, for uniform numbers `[R or 1, N, A]`."""
-        outputs, log_std = self._policy(rows, observation)
         if self.deviations:
             return outputs + log_std.exp() * torch.special.ndtri(chance.clamp(1e-7, 1 - 1e-7))
         return (outputs - (-chance.clamp_min(1e-20).log()).log()).argmax(-1)
 
-    def log_probability(self, rows: Tensor, observation: Tensor, action: Tensor) -> Tensor:
+    def log_probability(self, outputs: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
         """Of actions, `[R, N]`, but for a constant."""
-        outputs, log_std = self._policy(rows, observation)
         if self.deviations:
             standard = (action - outputs) * (-log_std).exp()
             return -(standard.square() / 2 + log_std).sum(-1)
         return torch.log_softmax(outputs, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-    def values(self, rows: Tensor, observation: Tensor) -> Tensor:
-        """State values `[R, N]`."""
-        own = rows[:, self.policy.num_parameters + self.deviations :]
-        return self.value(own, observation).squeeze(-1)
-
-    def _policy(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Tensor]:
-        own = self.policy.num_parameters
-        log_std = rows[:, own : own + self.deviations].unsqueeze(1)
-        return self.policy(rows[:, :own], observation), log_std
 
 
 def _on_policy(
@@ -222,14 +223,13 @@ def _on_policy(
     for begin in range(0, steps, algorithm.length):
         stop = begin + algorithm.length
         observation = observations[:, begin:stop]
-        chance = torch.rand(
-            1, algorithm.length, networks.policy.sizes[-1], generator=generator
-        )
-        action = networks.act(rows, observation, chance)
+        chance = torch.rand(1, algorithm.length, networks.network.sizes[-1], generator=generator)
+        outputs, log_std, value = networks(rows, observation)
+        action = networks.act(outputs, log_std, chance)
         reward = play(action, begin, stop)
         # An episode is one step: its return is the reward.
-        advantage = reward - networks.values(rows, observation)
-        old = networks.log_probability(rows, observation, action)
+        advantage = reward - value
+        old = networks.log_probability(outputs, log_std, action)
         columns = (observation, action, reward, advantage, old)
         for _ in range(algorithm.epochs):
             order = torch.arange(algorithm.length)
@@ -252,7 +252,8 @@ def _gradient(
 ) -> Tensor:  # fmt: skip
     with torch.enable_grad():
         rows = rows.requires_grad_()
-        new = networks.log_probability(rows, observation, action)
+        outputs, log_std, value = networks(rows, observation)
+        new = networks.log_probability(outputs, log_std, action)
         if algorithm.normalize:
             deviation, mean = torch.std_mean(advantage, 1, keepdim=True)
             advantage = (advantage - mean) / (deviation + 1e-8)
@@ -262,13 +263,17 @@ def _gradient(
             ratio = (new - old).exp()
             bounded = ratio.clamp(1 - algorithm.clip, 1 + algorithm.clip)
             gain = torch.minimum(ratio * advantage, bounded * advantage)
-        error = (networks.values(rows, observation) - reward).square()
+        error = (value - reward).square()
         loss = (error / 2 - gain).mean(1).sum()
         return torch.autograd.grad(loss, rows)[0]
 
 
 def _off_policy(
-    algorithm: OffPolicy, network: MLP, rows: Tensor, observations: Tensor, play: Play,
+    algorithm: OffPolicy,
+    network: MLP,
+    rows: Tensor,
+    observations: Tensor,
+    play: Play,
     generator: torch.Generator,
 ) -> Tensor:
     """The rows after training on all episodes, remembered from the first one on."""

@@ -18,8 +18,8 @@ BOUNDED = ("bounded-scores", "bounded-quadratic")
 
 
 _BEYOND = 1.25
-"""How far the best action of a bounded reward may lie outside, in half ranges: the bound itself must
-not take an infinite output."""
+"""How far the best action of a bounded reward may lie from the middle, in half ranges: to be at the
+action space's bound must not take an infinite output."""
 
 
 def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:

@@ -153,6 +153,9 @@ class SyntheticEnv(nn.Module):
         self.reward_parameters = nn.Parameter(
             uniform(self.reward_network, members, generator=generator)
         )
+        # Where first states lie, in units of the observations' deviation, and how far apart.
+        self.shift_parameters = nn.Parameter(torch.zeros(members, size))
+        self.spread_parameters = nn.Parameter(torch.zeros(members, size))
         if horizon > 1:
             # In units of the observations' deviation; a world model knows better.
             self.register_buffer("step_size", torch.full((size,), 0.3))
@@ -208,6 +211,9 @@ class SyntheticEnv(nn.Module):
         """
         seen = self._see(noise, progress)
         normal = noise + self.initial_network(self.initial_parameters, seen)
+        normal = self.shift_parameters.unsqueeze(
+            1
+        ) + normal * self.spread_parameters.exp().unsqueeze(1)
         return torch.clamp(self.mean + self.std * normal, self.low, self.high)
 
     def lesson(self, observation: Tensor, progress: Tensor | float = 1.0) -> Tensor:

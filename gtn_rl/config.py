@@ -25,8 +25,7 @@ JUDGES_CONTINUOUS = ("4xstock-ppo@tanh:64-64/10000", "4xstock-a2c@tanh:64-64/100
 LONG_DISCRETE = ("4xpg@tanh:64-64", "4xppo@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64")
 LONG_CONTINUOUS = ("8xppo@tanh:64-64", "8xa2c@tanh:64-64")
 LONG_EVOLVED_DISCRETE = ("1xppo@tanh:64-64", "1xa2c@tanh:64-64", "2xdqn@relu:64-64")
-LONG_EVOLVED_CONTINUOUS = ("2xppo@tanh:64-64", "2xa2c@tanh:64-64")
-EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
+LONG_EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
 
 # By: dynamics, evolution, discrete actions.
 _DEFAULT: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
@@ -112,17 +111,21 @@ class TrainConfig:
     warmup_learning_rate: float = 3e-3
     """Adam's first step size in that."""
 
-    coverage: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
-    """After the warm-up the initial states of synthetic episodes are fitted to those that agents
-    between perfect and random meet in the target, spread so many times as far about their mean. The
-    judges choose among several; none: no fit."""
+    coverage: bool = True
+    """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
+    agents between perfect and random meet in the target."""
 
-    reward_scale: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
-    """How large rewards are, for heads that bound them; the judges choose among several."""
+    presentation: int = 0
+    """Generations of an evolution, after that, of where initial states lie, how far apart, and how
+    large and sharp rewards are, by the judges' real return. With a horizon of 1 only."""
+
+    candidates: int = 16
+    """Environments in each of these generations."""
 
     judges: tuple[str, ...] = ()
-    """Learners by whose real return that choice is made; stock-ppo, stock-a2c and stock-dqn, as far
-    as they handle the action space, if not given."""
+    """Learners by whose real return that is done (one of each kind), and by which an evolution of
+    stock-like learners is watched; stock-ppo, stock-a2c and stock-dqn, as far as they handle the
+    action space, if not given."""
 
     imitation: int = 50
     """Outer steps of the meta-gradient, the first ones, that raise the learners' agreement with the
@@ -252,11 +255,6 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("coverage", "reward_scale"):
-            if any(value <= 0 for value in getattr(self, name)):
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        if not self.reward_scale:
-            raise UsageError("reward_scale needs a number")
         for name in ("discount", "trace", "averaging"):
             if not 0 <= getattr(self, name) < 1 + (name == "trace") * 1e-9:
                 raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -279,7 +277,11 @@ class TrainConfig:
                     f"unknown {name} {value!r}: use {' or '.join(known)}."
                     f"{did_you_mean(value, known)}"
                 )
-        for name in ("world_model", "persistence", "truncation", "checkpointing"):
+        if self.candidates < 4:
+            raise UsageError(f"candidates must be at least 4, got {self.candidates}")
+        for name in (
+            "world_model", "persistence", "truncation", "checkpointing", "presentation"
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.persistence and (self.horizon == 1 or not self.world_model):
@@ -329,6 +331,12 @@ class TrainConfig:
     def stock(self) -> tuple[str, ...]:
         """Algorithms of the stock learners, if there are any."""
         return tuple(text.removeprefix(STOCK) for text in self.learners if text.startswith(STOCK))
+
+    @property
+    def stock_alike(self) -> bool:
+        """Whether learners train as stock agents do, in the library's own batch."""
+        groups = [] if self.stock else [parse_group(text) for text in self.learners]
+        return any(group.algorithm in STOCK_ALIKE for group in groups)
 
     @property
     def num_learners(self) -> int:

@@ -148,7 +148,8 @@ class DistillConfig:
         shared: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name in known
         }
-        return TrainConfig(**shared)
+        # Only the expert of the start is of interest, not the environment that would teach it.
+        return TrainConfig(**shared, coverage=False, presentation=0)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {

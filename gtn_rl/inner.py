@@ -58,9 +58,7 @@ def inner_loop(
     with torch.set_grad_enabled(create_graph):
         for learners in drawn:
             batches = _batches(env, learners, config, generator)
-            trained.append(
-                train(learners, batches, config.inner_steps, create_graph=create_graph)
-            )
+            trained.append(train(learners, batches, config.inner_steps, create_graph=create_graph))
         for group in whole:
             trained.append(_at_once(env, group, config, generator))
     return trained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from gtn_rl.agents.learners import Student
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import choose
+from gtn_rl.coverage import cover
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -22,6 +23,7 @@ from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.perfect import perfect_learner, warm_up
+from gtn_rl.presentation import present
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
 from gtn_rl.stock import member_returns, stock_returns
@@ -73,6 +75,10 @@ class RealReturn:
     ) -> None:
         self.task, self.config = task, config
         self._teach = teach or partial(_in_synthetic, config=config)
+        # One stock-like learner of each kind is enough to compare members by, for all are taught
+        # by many; it is not enough to know how good a teacher is.
+        examined = replace(config, learners=config.judges) if config.stock_alike else config
+        self._examine = teach or partial(_in_synthetic, config=examined)
         # Untrained teachers, so many, for evolution; others than environments replace it.
         self.blank: Callable[[int], nn.Module] = self._environments
         self.evaluate_every, self.patience = config.evaluate_every, config.patience
@@ -82,7 +88,8 @@ class RealReturn:
         self._visited = torch.zeros(0, self._expert.noise_size)
         self._count = learners or config.num_learners
         self._real = RealEnvs(task, self.actions, self._count, config.copies)
-        self._exam = RealEnvs(task, self.actions, self._count, config.exam_copies)
+        count = learners or examined.num_learners
+        self._exam = RealEnvs(task, self.actions, count, config.exam_copies)
         self._arena: RealEnvs | None = None
         # What the given start cost, if one is given.
         self.before: dict[str, float] = {}
@@ -131,10 +138,16 @@ class RealReturn:
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
             self.charge(steps)
-            say("judging initial states and rewards")
-            self.charge(choose(env, states, self.task, self.actions, config, _COVERAGE))
-            source = generator(config.seed, _COVERAGE, 3)
+            source = generator(config.seed, _COVERAGE)
+            if config.coverage:
+                cover(env, states, source)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
+        if config.horizon == 1:
+            steps = present(
+                env, self.task, self.actions, config, _COVERAGE,
+                lambda score, share: say(f"presentation {share:.0%}, return {score:.1f}"),
+            )  # fmt: skip
+            self.charge(steps)
         if config.horizon > 1 and config.world_model and not dynamic:
             say("fitting dynamics")
             _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)
@@ -273,7 +286,7 @@ class RealReturn:
         stream = generator(self.config.seed, _EVALUATION, step)
         if self.config.stock:
             return self._examine_stock(teacher, derive(self.config.seed, _EVALUATION, step))
-        learners = self._teach(teacher, stream, create_graph=False)
+        learners = self._examine(teacher, stream, create_graph=False)
         met: list[Tensor] = []
 
         def policy(observation: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.checkpoint import Parts
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.heads import HEADS
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.rewarded import RewardedWorld
 from gtn_rl.envs.targets import Factory, Target, describe
@@ -97,7 +98,11 @@ def train_reward(
     config = config or settings_for(task.id, dynamics=True)
     if config.executor != "batch":
         raise UsageError("reward networks are trained with --executor batch")
-    config = replace(config, learners=config.learners or LEARNERS, imitation=0, horizon=1)
+    # Of the start only the reward is of interest, not the states in which it would be taught.
+    config = replace(
+        config, learners=config.learners or LEARNERS, imitation=0, horizon=1,
+        coverage=False, presentation=0, head=config.head or HEADS[type(task.action_space)][0],
+    )  # fmt: skip
     for text in config.learners:
         check_interactive(parse_group(text), task.action_space)
 
@@ -105,6 +110,7 @@ def train_reward(
         return RewardNetwork(
             task.observation_space, task.action_space, target=task.id, form=form, mean=mean,
             std=std, additive=additive, terms=terms, hidden=config.hidden,
+            head=config.head if form == "action" else "",
         )  # fmt: skip
 
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)

@@ -107,7 +107,7 @@ def test_gain_is_how_far_continuous_rewards_reach(generator):
 
 
 def test_a_head_must_fit_the_action_space(env):
-    with pytest.raises(UsageError, match="use scores"):
+    with pytest.raises(UsageError, match="use bounded-scores or scores"):
         gtn_rl.SyntheticEnv(env.observation_space, env.action_space, head="quadratic")
 
 

@@ -133,7 +133,7 @@ def test_continuous_artifacts_survive_saving(tmp_path):
     )
     gtn_rl.save_pretrained(env, tmp_path / "p")
     loaded = gtn_rl.from_pretrained(tmp_path / "p")
-    assert loaded.head == "quadratic"
+    assert loaded.head == "bounded-quadratic"
     assert loaded.action_space == env.action_space
     assert json.loads((tmp_path / "p" / "config.json").read_text())["parameters"] == sum(
         p.numel() for p in env.parameters()

@@ -73,12 +73,13 @@ def complete(
 
     Args:
         population: P.
-        workers: Tasks that run at once; there are two tasks for each, so that none idles long.
+        workers: Tasks that run at once; one for each, since a stack of half as many members takes
+            more than half as long.
         attempt: Runs a task for each list of members.
         retries: How often to try again.
     """
     values, steps = torch.full((population,), torch.nan), 0
-    parts = torch.arange(population).tensor_split(min(2 * workers, population))
+    parts = torch.arange(population).tensor_split(min(workers, population))
     left = [part.tolist() for part in parts]
     failed: list[Outcome] = []
     for _ in range(1 + retries):

@@ -1,0 +1,110 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import gtn_rl
+from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.sb3 import train_stock
+from gtn_rl.agents.stock import shorten, train_stock_agents
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.sb3 import SyntheticVecEnv
+from gtn_rl.errors import UsageError
+from gtn_rl.inner import inner_loop, members
+
+KINDS = {"ppo": (2_048, "tanh"), "a2c": (1_000, "tanh"), "dqn": (2_000, "relu")}
+
+
+def regret(env, observation, greedy):
+    """How much less than the best a greedy action is rewarded, on average: `[K]`."""
+    lesson = env.lesson(observation.expand(env.members, -1, -1))
+    if isinstance(env.action_space, spaces.Box):
+        greedy = (greedy / 2).clamp(-1, 1)
+    return -env.reward(lesson.expand(len(greedy), -1, -1), greedy).mean(-1)
+
+
+def of_stock(env, name, steps, observation, seed):
+    agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
+    action = agent.predict(observation[0].numpy(), deterministic=True)[0]
+    return float(regret(env, observation, torch.as_tensor(action[None]))[0])
+
+
+def same(ours, theirs):
+    """Whether two samples have means that differ by less than three standard errors and a bit."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    error = np.sqrt(ours.var(ddof=1) / len(ours) + theirs.var(ddof=1) / len(theirs))
+    return abs(ours.mean() - theirs.mean()) < 3 * error + 0.02 * theirs.mean()
+
+
+@pytest.fixture(scope="module")
+def cartpole():
+    return gtn_rl.from_pretrained("gtn_rl/CartPole-v1").requires_grad_(False)
+
+
+@pytest.fixture
+def pendulum():
+    env = gym.make("Pendulum-v1")
+    return gtn_rl.SyntheticEnv(env.observation_space, env.action_space).requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, generator):
+    steps, activation = KINDS[name]
+    observation = cartpole.initial(torch.randn(1, 2_000, 4, generator=generator))
+    ours = train_stock_agents(cartpole, f"stock-{name}", (64, 64), activation, 16, steps, generator)
+    greedy = ours.outputs(observation.expand(16, -1, -1)).argmax(-1)
+    theirs = [of_stock(cartpole, name, steps, observation, seed) for seed in range(6)]
+    assert same(regret(cartpole, observation, greedy), theirs)
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c"])
+def test_so_do_agents_of_continuous_actions(pendulum, name, generator):
+    steps, activation = KINDS[name]
+    observation = pendulum.initial(torch.randn(1, 2_000, 3, generator=generator))
+    ours = train_stock_agents(pendulum, f"stock-{name}", (64, 64), activation, 16, steps, generator)
+    theirs = [of_stock(pendulum, name, steps, observation, seed) for seed in range(6)]
+    assert same(regret(pendulum, observation, ours.outputs(observation.expand(16, -1, -1))), theirs)
+
+
+def test_members_of_a_population_teach_the_same_agents(cartpole):
+    def trained(env):
+        source = torch.Generator().manual_seed(5)
+        config = TrainConfig(
+            estimator="evolution",
+            learners=("2xstock-ppo@tanh:8", "1xstock-dqn@relu:8/400", "1xperfect"),
+            stock_steps=2_048,
+        )
+        return inner_loop(env, config, source, create_graph=False)
+
+    both = cartpole.like(2)
+    for rows, row in zip(both.parameters(), cartpole.parameters(), strict=True):
+        rows.data[0] = row[0]
+    alone, together = trained(cartpole), trained(both.requires_grad_(False))
+    for one, two in zip(alone, together, strict=True):
+        torch.testing.assert_close(two.parameters[: len(one.parameters)], one.parameters)
+    assert members(together, 2).tolist() == [0, 0, 1, 1, 0, 1, 0, 1]
+
+
+def test_gradients_are_shortened_as_torch_does(generator):
+    rows = torch.randn(3, 10, generator=generator) * torch.tensor([[0.01], [1.0], [10.0]])
+    expected = []
+    for row in rows:
+        parameter = torch.nn.Parameter(torch.zeros(10))
+        parameter.grad = row.clone()
+        torch.nn.utils.clip_grad_norm_([parameter], 0.5)
+        expected.append(parameter.grad)
+    torch.testing.assert_close(shorten(rows, 0.5), torch.stack(expected))
+
+
+def test_a_group_may_say_its_steps():
+    assert parse_group("2xstock-dqn@relu:64-64/5000").steps == 5_000
+    assert parse_group("3xperfect").count == 3
+    for text in ("2xdqn@relu:64-64/5000", "1xperfect@tanh:64"):
+        with pytest.raises(UsageError, match=r"stock-.* only"):
+            parse_group(text)
+
+
+def test_stock_like_learners_cannot_be_differentiated():
+    with pytest.raises(UsageError, match="--estimator evolution"):
+        TrainConfig(learners=("1xstock-ppo@tanh:64-64",))
