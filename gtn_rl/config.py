@@ -25,7 +25,8 @@ JUDGES_CONTINUOUS = ("4xstock-ppo@tanh:64-64/10000", "4xstock-a2c@tanh:64-64/100
 LONG_DISCRETE = ("4xpg@tanh:64-64", "4xppo@tanh:64-64", "4xa2c@tanh:64-64", "4xdqn@relu:64-64")
 LONG_CONTINUOUS = ("8xppo@tanh:64-64", "8xa2c@tanh:64-64")
 LONG_EVOLVED_DISCRETE = ("1xppo@tanh:64-64", "1xa2c@tanh:64-64", "2xdqn@relu:64-64")
-LONG_EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
+LONG_EVOLVED_CONTINUOUS = ("2xppo@tanh:64-64", "2xa2c@tanh:64-64")
+EVOLVED_CONTINUOUS = ("1xpg@tanh:64-64", "2xppo@tanh:64-64", "1xa2c@tanh:64-64")
 
 # By: dynamics, evolution, discrete actions.
 _DEFAULT: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
