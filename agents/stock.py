@@ -201,7 +201,8 @@ class _ActorCritic:
     def act(self, outputs: Tensor, log_std: Tensor, chance: Tensor) -> Tensor:
         """Indices `[R, N]` or vectors `[R, N, A]`, for uniform numbers `[R or 1, N, A]`."""
         if self.deviations:
-            return outputs + log_std.exp() * torch.special.ndtri(chance.clamp(1e-7, 1 - 1e-7))
+            noise: Tensor = torch.special.ndtri(chance.clamp(1e-7, 1 - 1e-7))
+            return outputs + log_std.exp() * noise
         return (outputs - (-chance.clamp_min(1e-20).log()).log()).argmax(-1)
 
     def log_probability(self, outputs: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
