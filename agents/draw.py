@@ -81,7 +81,7 @@ def parse_group(text: str) -> Group:
         UsageError: Not of that form, or no algorithm of that name.
     """
     match = re.fullmatch(r"(\d+)x([\w-]+)@(\w+):(\d+(?:-\d+)*)(?:/(\d+))?", text)
-    if match is None and (match := re.fullmatch(rf"(\d+)x({PERFECT})()()()", text)) is None:
+    if match is None and (match := re.fullmatch(rf"([1-9]\d*)x({PERFECT})()()()", text)) is None:
         raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
     if match[2] == PERFECT and not match[3]:
         return Group(int(match[1]), PERFECT, "tanh", ())
