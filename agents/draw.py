@@ -19,6 +19,7 @@ from gtn_rl.agents.policy_gradient import GaussianPolicyGradient, PolicyGradient
 from gtn_rl.agents.ppo import PPO, GaussianPPO
 from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.soft_q import SoftQ
+from gtn_rl.agents.stock import ALGORITHMS as STOCK_ALGORITHMS
 from gtn_rl.envs.spaces import halves
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.seeding import log_uniform
@@ -43,7 +44,7 @@ CONTINUOUS: dict[str, ActorAlgorithm] = {
     "ppo-10x10": GaussianPPO(reuse=100, epochs=10),
 }
 ACTOR_CRITICS: dict[str, DDPG | SAC] = {"ddpg": DDPG(), "td3": DDPG(), "sac": SAC()}
-STOCK = ("stock-a2c", "stock-dqn", "stock-ppo")
+STOCK = tuple(sorted(STOCK_ALGORITHMS))
 PERFECT = "perfect"
 WHOLE = (*STOCK, PERFECT)
 """Learners whose training is not differentiated step by step; for environments of one step."""

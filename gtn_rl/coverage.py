@@ -13,9 +13,6 @@ from torch import Tensor
 
 from gtn_rl.envs.synthetic import SyntheticEnv
 
-_EPISODES = 2
-"""Real episodes of each judge."""
-
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 5e-3
 
 

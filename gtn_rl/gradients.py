@@ -1,9 +1,25 @@
-"""What keeps a few learners from drowning the others in the meta-gradient."""
+"""Teachers as functions of other parameters, and what keeps a few learners from drowning others."""
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def with_rows(teacher: M, rows: Tensor) -> M:
+    """A teacher of as many members as rows `[P, D]`, its parameters functions of these."""
+    names = [name for name, _ in teacher.named_parameters()]
+    parts: tuple[Tensor, ...] = torch.split(rows, [p.shape[1] for p in teacher.parameters()], 1)
+    other = copy.copy(teacher)
+    # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
+    other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
+    other.members = len(rows)  # type: ignore[assignment]
+    return other
 
 
 def even_out(gradient: Tensor, weight: Tensor) -> Tensor:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
-
 import torch
-from torch import Tensor, nn
 
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import draw_interactive
@@ -14,9 +10,7 @@ from gtn_rl.agents.interactive import Interactive, train
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.world import SyntheticWorld
-from gtn_rl.gradients import even_out
-
-M = TypeVar("M", bound=nn.Module)
+from gtn_rl.gradients import M, even_out, with_rows
 
 LENGTH = 4
 """Steps of an episode between two updates of most learners; times episodes, the `batch_size`."""
@@ -72,15 +66,9 @@ def apart(env: M, count: int) -> M:
         env: A teacher whose parameters are rows of `members`, which is 1.
         count: How many learners.
     """
-    names = [name for name, _ in env.named_parameters()]
     rows = torch.cat(list(env.parameters()), 1).expand(count, -1)
     if rows.requires_grad:
         rows.register_hook(  # type: ignore[no-untyped-call]
             lambda gradient: even_out(gradient, torch.ones(()))
         )
-    parts: tuple[Tensor, ...] = torch.split(rows, [p.shape[1] for p in env.parameters()], 1)
-    other = copy.copy(env)
-    # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
-    other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
-    other.members = count  # type: ignore[assignment]
-    return other
+    return with_rows(env, rows)

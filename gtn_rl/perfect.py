@@ -9,7 +9,6 @@ that a real learner gets there from anywhere in a few thousand steps, is the met
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import UsageError
+from gtn_rl.gradients import with_rows
 from gtn_rl.objective import collect, surrogate
 from gtn_rl.seeding import derive, generator
 
@@ -79,14 +79,7 @@ class Perfect:
 
     def outputs(self, observations: Tensor) -> Tensor:
         """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
-        sizes = [parameter.shape[1] for parameter in self.env.parameters()]
-        parts = torch.split(self.parameters, sizes, 1)
-        own = copy.copy(self.env)
-        names = [name for name, _ in self.env.named_parameters()]
-        # Functions of parameters in the place of parameters, as torch.func.functional_call has it.
-        own._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
-        own.members = len(self.parameters)
-        return perfect_learner(own, observations)
+        return perfect_learner(with_rows(self.env, self.parameters), observations)
 
     def with_parameters(self, parameters: Tensor) -> Self:
         """The same learners with other parameters."""
