@@ -21,6 +21,10 @@ _REACH = 10.0
 _RARE = 4.0
 """Taken from the logit of termination, so that untrained episodes last some fifty steps."""
 
+SHOWING = ("scale_parameters", "shift_parameters", "spread_parameters")
+"""Parameters of how a lesson is shown: how large rewards are, and where initial states lie and how
+far apart. What they are is no part of which action is best."""
+
 
 class State(NamedTuple):
     """Where P x N synthetic episodes stand: observations `[P, N, O]` and steps taken `[P, N]`."""

@@ -75,6 +75,9 @@ class TrainConfig:
     max_minutes: float = 10.0
     """Stop after this many minutes."""
 
+    max_outer_steps: int = 0
+    """Stop after this many outer steps; no such limit if 0."""
+
     target_return: float | None = None
     """Mean real return of fresh learners that counts as solved; Gymnasium's reward threshold of the
     target if not given. Training goes on until `patience` more evaluations bring nothing better."""
@@ -89,9 +92,9 @@ class TrainConfig:
     """Learners trained side by side, as count x algorithm @ activation : hidden units, such as
     8xpg@tanh:64-64 8xdqn@relu:64-64. Mixing algorithms and shapes is what makes the environment
     teach agents it never saw. A mix for the kind of action space if not given. 1xperfect is the one
-    that has learned its lesson perfectly, as those do that train for long. With evolution also
-    stock-ppo, stock-a2c and stock-dqn, which train as Stable-Baselines3's do by default, in one
-    batch; or any agent of Stable-Baselines3 and sb3-contrib itself, such as sb3:ppo sb3:dqn."""
+    that has learned its lesson perfectly, as those do that train for long. stock-ppo, stock-a2c and
+    stock-dqn train as Stable-Baselines3's do by default, for thousands of steps, in one batch. With
+    evolution also any agent of Stable-Baselines3 and sb3-contrib itself, such as sb3:ppo sb3:dqn."""
 
     stock_steps: int = 2_048
     """Synthetic environment steps of each stock learner (sb3:ppo, 1xstock-ppo@tanh:64-64), where
@@ -167,8 +170,8 @@ class TrainConfig:
     explodes."""
 
     truncation: int = 0
-    """Differentiate through so many last inner steps only; through all if 0. With a horizon above 1
-    only."""
+    """Differentiate through so many last inner steps only, or updates of stock-like learners; through
+    all if 0. With a horizon above 1, or for stock-like learners."""
 
     checkpointing: int = 0
     """Keep the graph of so many segments of the inner loop at a time, and run them again when it is
@@ -215,6 +218,14 @@ class TrainConfig:
     """Seconds after which a generation's unfinished tasks count as hung; they are tried once more,
     then left out of the update with a warning."""
 
+    showing_rate: float = 1.0
+    """The outer step size is so many times as large for the few numbers that say how large rewards
+    are, where initial states lie and how far apart."""
+
+    equal_say: bool = False
+    """Whether each stack of learners (those of one algorithm, of one depth and optimizer) has an
+    equal say in the meta-gradient, however long its own is."""
+
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
 
@@ -250,7 +261,7 @@ class TrainConfig:
             "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise", "warmup_learning_rate", "imitation_learning_rate", "stock_steps",
+            "outer_noise", "showing_rate", "warmup_learning_rate", "imitation_learning_rate", "stock_steps",
             "deviation", "workers", "task_timeout", "horizon",
         )  # fmt: skip
         for name in positive:
@@ -281,7 +292,8 @@ class TrainConfig:
         if self.candidates < 4:
             raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
-            "world_model", "persistence", "truncation", "checkpointing", "presentation"
+            "world_model", "persistence", "truncation", "checkpointing", "presentation",
+            "max_outer_steps",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -294,11 +306,7 @@ class TrainConfig:
         if self.stock and len(self.stock) < len(self.learners):
             raise UsageError("learners must be all stock (sb3:ppo) or all of this library's own")
         for text in () if self.stock else self.learners:
-            group = parse_group(text)
-            if group.algorithm in STOCK_ALIKE and self.estimator != "evolution":
-                raise UsageError(
-                    f"learners {text!r} cannot be differentiated: use --estimator evolution"
-                )
+            parse_group(text)
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
         """These settings with the learners that suit an action space, if none are given.

@@ -39,3 +39,17 @@ def even_out(gradient: Tensor, weight: Tensor) -> Tensor:
     share = (length[finite].median() / length.clamp_min(1e-30)).clamp(max=1)
     share = torch.where(finite, share, 0.0).view(-1, *[1] * (gradient.dim() - 1))
     return torch.where(share > 0, gradient * share, 0.0)
+
+
+def even_out_data(data: Tensor, std: Tensor) -> None:
+    """Have each learner's gradient w.r.t. its data shortened to the median of all.
+
+    Args:
+        data: A row for each learner, `[C, ..., O + L]`: observations and what is said of them.
+        std: Deviation `[O]` of observations, their unit.
+    """
+    if data.requires_grad:
+        weight = torch.cat([std, std.new_ones(data.shape[-1] - len(std))])
+        data.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: even_out(gradient, weight)
+        )

@@ -16,7 +16,7 @@ from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.gradients import even_out
+from gtn_rl.gradients import even_out_data
 from gtn_rl.interaction import interact
 from gtn_rl.perfect import Perfect
 
@@ -60,18 +60,23 @@ def inner_loop(
             batches = _batches(env, learners, config, generator)
             trained.append(train(learners, batches, config.inner_steps, create_graph=create_graph))
         for group in whole:
-            trained.append(_at_once(env, group, config, generator))
+            trained.append(_at_once(env, group, config, generator, create_graph))
     return trained
 
 
 def _at_once(
-    env: SyntheticEnv, group: Group, config: TrainConfig, generator: torch.Generator
+    env: SyntheticEnv,
+    group: Group,
+    config: TrainConfig,
+    generator: torch.Generator,
+    create_graph: bool,
 ) -> Student:
     if group.algorithm == PERFECT:
         return Perfect.of(env, group.count)
     return train_stock_agents(
         env, group.algorithm, group.hidden, group.activation, group.count,
         group.steps or config.stock_steps, generator,
+        create_graph=create_graph, last=config.truncation, even=config.even_out,
     )  # fmt: skip
 
 
@@ -87,11 +92,10 @@ def _batches(
     progress = torch.linspace(0, 1, shape[1]).view(1, -1, 1).expand(shape).reshape(-1)
     observations = env.initial(noise.expand(env.members, -1, -1), progress)
     data = torch.cat([observations, env.lesson(observations, progress)], -1)
-    if data.requires_grad and config.even_out and env.members == 1:
-        weight = torch.cat([env.std, env.std.new_ones(data.shape[-1] - env.noise_size)])
-        data.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: even_out(gradient.view(*shape, -1), weight).view_as(gradient)
-        )
+    data = data.view(env.members, *shape, -1)
+    if config.even_out and env.members == 1:
+        data = data[0]
+        even_out_data(data, env.std)
 
     def rows(data: Tensor) -> Tensor:
         data = data.reshape(env.members, *shape, -1)

@@ -187,10 +187,14 @@ class RealReturn:
 
     def limits(self, progress: Progress) -> dict[str, float]:
         """Shares of the budgets that are spent."""
-        return {
-            "real steps": progress.real_steps / self.config.max_real_steps,
-            "minutes": progress.seconds / 60 / self.config.max_minutes,
+        config = self.config
+        shares = {
+            "real steps": progress.real_steps / config.max_real_steps,
+            "minutes": progress.seconds / 60 / config.max_minutes,
         }
+        if config.max_outer_steps:
+            shares["outer steps"] = progress.step / config.max_outer_steps
+        return shares
 
     def reset(self, step: int) -> None:
         """Start new episodes in all real environments."""

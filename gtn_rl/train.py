@@ -13,7 +13,7 @@ from gtn_rl import checkpoint
 from gtn_rl.artifact import save_pretrained
 from gtn_rl.checkpoint import Parts
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.synthetic import SHOWING, SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.executors import make_executor
@@ -103,7 +103,10 @@ def assemble(
     teacher: nn.Module, problem: RealReturn, executor: Executor, config: TrainConfig
 ) -> Parts:
     """The parts of a run with the estimator that the settings ask for."""
-    estimator: Estimator = MetaGradient(teacher, config.max_gradient_norm)
+    estimator: Estimator = MetaGradient(
+        teacher, config.max_gradient_norm, equal=config.equal_say,
+        faster=SHOWING, multiple=config.showing_rate,
+    )  # fmt: skip
     if config.estimator == "evolution":
         strategy = make_strategy(
             config.strategy, config.population, config.deviation, config.outer_learning_rate

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.synthetic import SHOWING, SyntheticEnv
 from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.gradients import even_out
 from gtn_rl.inner import act, inner_loop
@@ -116,6 +116,37 @@ def test_a_gradient_that_is_not_finite_changes_nothing(case):
         estimator.update(case.teach(), case.surrogate, 1e-2)
     for old, new in zip(before, case.env.parameters(), strict=True):
         assert torch.equal(old, new)
+
+
+def test_with_an_equal_say_each_stack_adds_a_gradient_of_one_length(case):
+    parameters = list(case.env.parameters())
+    learners = case.teach()
+    assert len(learners) > 1
+    leaves = [stack.parameters.detach().requires_grad_() for stack in learners]
+    value = case.surrogate(
+        [stack.with_parameters(leaf) for stack, leaf in zip(learners, leaves, strict=True)]
+    )
+    vectors = torch.autograd.grad(value, leaves)
+    expected = 0
+    for stack, vector in zip(learners, vectors, strict=True):
+        own = torch.autograd.grad(
+            stack.parameters, parameters, vector, retain_graph=True, materialize_grads=True
+        )
+        flat = torch.cat([part.flatten() for part in own])
+        expected = expected + flat / flat.norm() / len(learners)
+    _, gradients = meta_gradient(case.teach(), case.surrogate, parameters, equal=True)
+    torch.testing.assert_close(torch.cat([part.flatten() for part in gradients]), expected)
+
+
+def test_some_parameters_may_move_faster(case):
+    before = {name: value.clone() for name, value in case.env.named_parameters()}
+    MetaGradient(case.env, 1.0, faster=SHOWING, multiple=5.0).update(
+        case.teach(), case.surrogate, 1e-3
+    )
+    for name, value in case.env.named_parameters():
+        # Adam's first step is its step size, whatever the gradient.
+        step = (value - before[name]).abs().max().item()
+        assert step == pytest.approx(5e-3 if name in SHOWING else 1e-3, rel=1e-3)
 
 
 def test_even_out_shortens_long_gradients_to_the_median_and_drops_broken_ones():

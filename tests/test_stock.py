@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -5,6 +8,7 @@ import torch
 from gymnasium import spaces
 
 import gtn_rl
+from gtn_rl.agents import stock
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.sb3 import train_stock
 from gtn_rl.agents.stock import shorten, train_stock_agents
@@ -105,6 +109,61 @@ def test_a_group_may_say_its_steps():
             parse_group(text)
 
 
-def test_stock_like_learners_cannot_be_differentiated():
-    with pytest.raises(UsageError, match="--estimator evolution"):
-        TrainConfig(learners=("1xstock-ppo@tanh:64-64",))
+@pytest.mark.parametrize(
+    ("task", "name", "steps"),
+    [
+        ("cartpole", "stock-ppo", 2_048),
+        ("cartpole", "stock-a2c", 150),
+        ("cartpole", "stock-dqn", 300),
+        ("pendulum", "stock-ppo", 4_096),
+        ("pendulum", "stock-a2c", 150),
+    ],
+)
+def test_they_are_differentiated_through_all_that_they_learn(
+    request, monkeypatch, generator, task, name, steps
+):
+    # Parts of a training whose graphs are made one after the other.
+    monkeypatch.setattr(stock, "_SEGMENT", 7)
+    env = copy.deepcopy(request.getfixturevalue(task)).double().requires_grad_(True)
+    parameters = list(env.parameters())
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    observation = env.initial(normal(1, 64, env.noise_size)).detach().expand(2, -1, -1)
+    direction = [normal(*parameter.shape) for parameter in parameters]
+    weight = normal(2, 64, 1)
+
+    def score(create_graph):
+        source = torch.Generator().manual_seed(5)
+        agents = train_stock_agents(
+            env, name, (8, 8), "tanh", 2, steps, source, create_graph=create_graph
+        )
+        # Outputs are sharpened by a number that is held fixed.
+        return (replace(agents, sharpness=1.0).outputs(observation) * weight).sum()
+
+    def moved(step):
+        with torch.no_grad():
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter += step * along
+            value = score(False).item()
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter -= step * along
+        return value
+
+    gradients = torch.autograd.grad(score(True), parameters, materialize_grads=True)
+    slope = sum((g * d).sum().item() for g, d in zip(gradients, direction, strict=True))
+    assert abs(slope) > 1e-3
+    assert slope == pytest.approx((moved(1e-7) - moved(-1e-7)) / 2e-7, rel=1e-5)
+
+
+def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generator):
+    noise = torch.randn(1, 2_000, 4, generator=generator)
+    observation = cartpole.initial(noise).expand(4, -1, -1)
+    for name, (steps, activation) in KINDS.items():
+        agents = train_stock_agents(
+            cartpole, f"stock-{name}", (16, 16), activation, 4, steps, generator
+        )
+        logits = agents.outputs(observation)
+        size = (logits - logits.mean(-1, keepdim=True)).square().mean((1, 2)).sqrt()
+        torch.testing.assert_close(size, torch.full((4,), 10.0), rtol=0.2, atol=0)

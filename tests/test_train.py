@@ -45,6 +45,22 @@ def test_a_run_leaves_artifact_log_and_boards(tiny_config, tmp_path):
     assert training["config"]["seed"] == 0
 
 
+def test_outer_steps_can_be_the_limit(tiny_config):
+    result = run(replace(tiny_config, max_outer_steps=3, max_real_steps=10**9))
+    assert (result.stopped, len(result.rows)) == ("outer steps", 3)
+
+
+def test_stock_like_learners_are_taught_by_the_meta_gradient(tiny_config):
+    config = replace(
+        tiny_config, learners=("1xstock-ppo@tanh:4", "2xstock-a2c@tanh:4/50", "1xperfect"),
+        judges=("1xstock-a2c@tanh:4/50",), max_outer_steps=2, equal_say=True, showing_rate=3.0,
+    )  # fmt: skip
+    first = run(config)
+    assert {"evaluation_stock-a2c"} <= set(first.rows[-1])
+    assert first.rows[0]["gradient_norm"] > 0
+    assert torch.equal(parameters(first), parameters(run(config)))
+
+
 def test_same_seed_same_run_and_no_global_seed(tiny_config):
     torch.manual_seed(1)
     first = run(tiny_config)

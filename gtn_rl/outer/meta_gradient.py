@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -23,7 +23,11 @@ class Update(NamedTuple):
 
 
 def meta_gradient(
-    trained: Sequence[Stack], surrogate: Objective, parameters: Sequence[Tensor]
+    trained: Sequence[Stack],
+    surrogate: Objective,
+    parameters: Sequence[Tensor],
+    *,
+    equal: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """The surrogate and its gradients w.r.t. the teacher's parameters.
 
@@ -35,15 +39,33 @@ def meta_gradient(
         trained: Learners whose parameters are a function of `parameters`.
         surrogate: Scalar to maximise.
         parameters: The teacher's parameters.
+        equal: Whether each stack's gradient gets length 1 before they are averaged. The lengths
+            differ by orders of magnitude between algorithms and from step to step, and the longest
+            is as a rule the one that knows least.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
     detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
     value = surrogate(detached)
     vectors = torch.autograd.grad(value, leaves)
-    gradients = torch.autograd.grad(
-        [stack.parameters for stack in trained], list(parameters), grad_outputs=list(vectors)
-    )
-    return value.detach(), list(gradients)
+    if not equal:
+        gradients = torch.autograd.grad(
+            [stack.parameters for stack in trained], list(parameters), grad_outputs=list(vectors)
+        )
+        return value.detach(), list(gradients)
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    lengths = []
+    for stack, vector in zip(trained, vectors, strict=True):
+        share = torch.autograd.grad(
+            stack.parameters, list(parameters), vector, retain_graph=True, materialize_grads=True
+        )
+        lengths.append(torch.stack([part.square().sum() for part in share]).sum().sqrt())
+        # What is not finite says nothing; the others go on without it.
+        if lengths[-1].isfinite():
+            for part, own in zip(total, share, strict=True):
+                part += own / (len(trained) * lengths[-1].clamp_min(1e-30))
+    if not torch.stack(lengths).isfinite().any():
+        total[0].fill_(torch.nan)
+    return value.detach(), total
 
 
 class MetaGradient:
@@ -52,13 +74,32 @@ class MetaGradient:
     Args:
         teacher: The module to update in place.
         max_norm: Longer gradients are shortened to this norm.
+        equal: Whether all stacks of learners have an equal say (`meta_gradient`).
+        faster: Names of parameters whose step size is `multiple` times that of the others.
+        multiple: See there.
     """
 
-    def __init__(self, teacher: nn.Module, max_norm: float) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        max_norm: float,
+        *,
+        equal: bool = False,
+        faster: Collection[str] = (),
+        multiple: float = 1.0,
+    ) -> None:
         self._teacher = teacher
         self._parameters = list(teacher.parameters())
         self._max_norm = max_norm
-        self._optimizer = torch.optim.Adam(self._parameters, betas=(0.9, 0.99))
+        self._equal = equal
+        self._multiples = (1.0, multiple)
+        groups = [
+            [own for name, own in teacher.named_parameters() if (name in faster) == fast]
+            for fast in (False, True)
+        ]
+        self._optimizer = torch.optim.Adam(
+            [{"params": group} for group in groups if group], betas=(0.9, 0.99)
+        )
 
     def step(self, problem: Problem, step: int) -> dict[str, Any]:
         """Train learners, score them, and move the teacher along the gradient of their score."""
@@ -84,7 +125,9 @@ class MetaGradient:
         Raises:
             TrainingDivergedError: The gradient is not finite; the teacher is left as it was.
         """
-        value, gradients = meta_gradient(trained, surrogate, self._parameters)
+        value, gradients = meta_gradient(
+            trained, surrogate, self._parameters, equal=self._equal
+        )
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = -gradient
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm))
@@ -93,7 +136,8 @@ class MetaGradient:
                 "the meta-gradient is not finite: lower outer_learning_rate or the upper "
                 "learning_rate, or take fewer inner_steps"
             )
-        self._optimizer.param_groups[0]["lr"] = learning_rate
+        for group, multiple in zip(self._optimizer.param_groups, self._multiples, strict=False):
+            group["lr"] = multiple * learning_rate
         self._optimizer.step()
         return Update(float(value), norm)
 
