@@ -30,12 +30,11 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.gradients import even_out_data
 
 Play = Callable[[Tensor, Tensor], Tensor]
-"""Rewards `[R, N]` of actions, for the lessons `[R, N, L]` of the episodes in which they are taken."""
+"""Rewards `[R, N]` of actions, for the lessons `[R, N, L]` of their episodes."""
 
-_SHARPNESS = 10.0
-"""Root mean square of trained agents' centred logits. They will act greedily, and how sure they are
-of an action after a few steps says more of the algorithm than of what they learned: as sure as that,
-their sampled return is close to the greedy one (MountainCar: -141 beside -140; with 2, -193)."""
+_SHARPNESS = 2.0
+"""Root mean square of trained agents' centred logits: they will act greedily, and how sure they are
+of an action after a few steps says more of the algorithm than of what they learned."""
 
 _RECENT = 256
 """Last observations of a training, on which that is measured."""
@@ -45,7 +44,7 @@ _SEGMENT = 100
 
 
 _EPS_ROOT = 1e-16
-"""Too small to tell from none, but the derivative of the root is finite where a gradient is zero."""
+"""Too small to tell from none, but the root's derivative is finite where a gradient is zero."""
 
 
 @dataclass(frozen=True)

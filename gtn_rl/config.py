@@ -93,8 +93,8 @@ class TrainConfig:
     8xpg@tanh:64-64 8xdqn@relu:64-64. Mixing algorithms and shapes is what makes the environment
     teach agents it never saw. A mix for the kind of action space if not given. 1xperfect is the one
     that has learned its lesson perfectly, as those do that train for long. stock-ppo, stock-a2c and
-    stock-dqn train as Stable-Baselines3's do by default, for thousands of steps, in one batch. With
-    evolution also any agent of Stable-Baselines3 and sb3-contrib itself, such as sb3:ppo sb3:dqn."""
+    stock-dqn train as Stable-Baselines3's do by default, for thousands of steps, in one batch.
+    With evolution also any agent of Stable-Baselines3 and sb3-contrib itself, such as sb3:ppo."""
 
     stock_steps: int = 2_048
     """Synthetic environment steps of each stock learner (sb3:ppo, 1xstock-ppo@tanh:64-64), where
@@ -170,8 +170,8 @@ class TrainConfig:
     explodes."""
 
     truncation: int = 0
-    """Differentiate through so many last inner steps only, or updates of stock-like learners; through
-    all if 0. With a horizon above 1, or for stock-like learners."""
+    """Differentiate through so many last inner steps only, or updates of stock-like learners;
+    through all if 0. With a horizon above 1, or for stock-like learners."""
 
     checkpointing: int = 0
     """Keep the graph of so many segments of the inner loop at a time, and run them again when it is
@@ -261,8 +261,8 @@ class TrainConfig:
             "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise", "showing_rate", "warmup_learning_rate", "imitation_learning_rate", "stock_steps",
-            "deviation", "workers", "task_timeout", "horizon",
+            "outer_noise", "showing_rate", "warmup_learning_rate", "imitation_learning_rate",
+            "stock_steps", "deviation", "workers", "task_timeout", "horizon",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:

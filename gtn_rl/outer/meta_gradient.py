@@ -125,9 +125,7 @@ class MetaGradient:
         Raises:
             TrainingDivergedError: The gradient is not finite; the teacher is left as it was.
         """
-        value, gradients = meta_gradient(
-            trained, surrogate, self._parameters, equal=self._equal
-        )
+        value, gradients = meta_gradient(trained, surrogate, self._parameters, equal=self._equal)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = -gradient
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm))
