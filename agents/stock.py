@@ -208,8 +208,9 @@ def train_stock_agents(
             return agents
         with torch.no_grad():
             logits = agents.outputs(taught.observation[:, -_RECENT:])
-            size = (logits - logits.mean(-1, keepdim=True)).square().mean((1, 2), keepdim=True)
-        return replace(agents, sharpness=_SHARPNESS * (size + 1e-20).rsqrt())
+            centred = logits - logits.mean(-1, keepdim=True)
+            square = centred.square().mean((1, 2), keepdim=True)
+        return replace(agents, sharpness=_SHARPNESS * (square + 1e-20).rsqrt())
 
 
 @dataclass(frozen=True)
@@ -329,12 +330,13 @@ def _on_policy(
         def part(
             taught: _Taught, state: Any, create_graph: bool, first: int = first, seed: int = seed
         ) -> tuple[Tensor, OptimizerState]:
+            rows, moments = state
             source = torch.Generator().manual_seed(seed)
             for begin in range(first, min(first + together, steps), length):
-                state = _rollout(
-                    algorithm, networks, *state, rate, taught, begin, source, create_graph
+                rows, moments = _rollout(
+                    algorithm, networks, rows, moments, rate, taught, begin, source, create_graph
                 )
-            return state
+            return rows, moments
 
         left = -(-(steps - first) // length) * updates
         state = taught.through(part, state, left, first + together >= steps)
@@ -366,7 +368,7 @@ def _rollout(
                 torch.split(column[:, order], algorithm.batch_size, dim=1) for column in columns
             ]
             for batch in zip(*shuffled, strict=True):
-                gradient = _gradient(algorithm, networks, rows, *batch, create_graph)
+                gradient = _gradient(algorithm, networks, rows, *batch, create_graph=create_graph)
                 rows, state = algorithm.optimizer.step(
                     rows, shorten(gradient, algorithm.max_norm), state, rate
                 )
@@ -375,7 +377,7 @@ def _rollout(
 
 def _gradient(
     algorithm: OnPolicy, networks: _ActorCritic, rows: Tensor, observation: Tensor,
-    action: Tensor, reward: Tensor, advantage: Tensor, old: Tensor, create_graph: bool,
+    action: Tensor, reward: Tensor, advantage: Tensor, old: Tensor, *, create_graph: bool,
 ) -> Tensor:  # fmt: skip
     with torch.enable_grad():
         here = differentiable(rows, create_graph)

@@ -56,21 +56,24 @@ def hyperparameters(seed: int) -> dict[str, Any]:
     }
 
 
-def one(task: str, algorithm: str, random: bool, seed: int) -> tuple[list[float], float]:
+def one(
+    artifact: str, task: str, algorithm: str, random: bool, seed: int
+) -> tuple[list[float], float]:
     torch.set_num_threads(1)
     steps = STEPS.get(task, 10_000)
     if algorithm in ("dqn", "qrdqn", "tqc"):
         steps = 5_000
     overrides = hyperparameters(seed) if random else {}
     start = time.perf_counter()
-    env = make_sb3_env(f"gtn_rl/{task}", seed=seed)
+    env = make_sb3_env(artifact, seed=seed)
     agent = train_stock(algorithm, env, steps, seed, overrides)
     seconds = time.perf_counter() - start
     return greedy_returns(agent, task, 20, derive(seed, 7) >> 32).tolist(), seconds
 
 
 def main(arguments: Arguments) -> None:
-    rows = []
+    before = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    rows = [row for row in before if row["task"] not in arguments.tasks]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, context) as pool:
         for task in arguments.tasks:
@@ -81,7 +84,8 @@ def main(arguments: Arguments) -> None:
                 except UsageError:
                     continue
                 n = arguments.seeds
-                results = pool.map(one, [task] * n, [algorithm] * n, [random] * n, range(n))
+                kinds = [f"gtn_rl/{task}"] * n, [task] * n, [algorithm] * n, [random] * n
+                results = pool.map(one, *kinds, range(n))
                 returns, seconds = zip(*results, strict=True)
                 summary = summarize(np.array(returns))
                 row = {
@@ -93,6 +97,21 @@ def main(arguments: Arguments) -> None:
                 rows.append(row)
                 print({k: v for k, v in row.items() if k != "returns"}, flush=True)
                 write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+    print_table(rows)
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """IQM (worst agent) for each task: random hyperparameters, then algorithms it never saw."""
+    kinds = [(name, "random") for name in RANDOM] + [(name, "default") for name in UNSEEN]
+    print("| task | " + " | ".join(f"{name.upper()} {kind}" for name, kind in kinds) + " |")
+    print("| --- |" + " ---: |" * len(kinds))
+    for task in STEPS:
+        own = {
+            (row["algorithm"], row["hyperparameters"]): f"{row['iqm']:.1f} ({row['min']:.1f})"
+            for row in rows
+            if row["task"] == task
+        }
+        print(f"| {task} | " + " | ".join(own.get(kind, "") for kind in kinds) + " |")
 
 
 if __name__ == "__main__":

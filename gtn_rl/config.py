@@ -127,7 +127,7 @@ class TrainConfig:
     """Environments in each of these generations."""
 
     judges: tuple[str, ...] = ()
-    """Learners by whose real return that is done (one of each kind), and by which an evolution of
+    """Learners by whose real return that is done (two of each kind), and by which an evolution of
     stock-like learners is watched; stock-ppo, stock-a2c and stock-dqn, as far as they handle the
     action space, if not given."""
 

@@ -26,6 +26,9 @@ from gtn_rl.inner import act, inner_loop, members
 from gtn_rl.outer.cma_es import CMAES
 from gtn_rl.seeding import derive, generator
 
+_AGENTS = 2
+"""Judges of each kind by which candidates are compared; all are taught by the same."""
+
 _EPISODES = 2
 """Real episodes of each learner."""
 
@@ -84,8 +87,7 @@ def present(
     units = torch.tensor(_DEVIATIONS, dtype=torch.float64).repeat_interleave(counts)
     state = strategy.initial(torch.zeros(len(units)))
     steps = 0
-    # One of each kind is enough to compare many candidates by, all being taught alike.
-    few = tuple(f"1x{text.partition('x')[2]}" for text in config.judges)
+    few = tuple(f"{_AGENTS}x{text.partition('x')[2]}" for text in config.judges)
     for index in range(config.presentation):
         population = strategy.ask(state, generator(config.seed, stream, index))
         fitness, used = _judge(show(env, (units * population).float()), task, actions, config, few,
