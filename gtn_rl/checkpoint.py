@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FILE = "checkpoint.pt"
 
-BUDGET = ("max_real_steps", "max_minutes", "patience", "target_return")
+BUDGET = ("max_real_steps", "max_minutes", "max_outer_steps", "patience", "target_return")
 """Settings that a resumed run may change."""
 
 

@@ -167,3 +167,29 @@ def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generato
         logits = agents.outputs(observation)
         size = (logits - logits.mean(-1, keepdim=True)).square().mean((1, 2)).sqrt()
         torch.testing.assert_close(size, torch.full((4,), 2.0), rtol=0.2, atol=0)
+
+
+def test_they_may_be_differentiated_through_their_last_updates_only(
+    cartpole, monkeypatch, generator
+):
+    monkeypatch.setattr(stock, "_SEGMENT", 10)
+    env = copy.deepcopy(cartpole).requires_grad_(True)
+
+    def taught(last, steps=150):
+        source = torch.Generator().manual_seed(5)
+        agents = train_stock_agents(
+            env, "stock-a2c", (8,), "tanh", 2, steps, source, create_graph=True, last=last
+        )
+        score = agents.parameters.square().sum()
+        return agents.parameters, torch.autograd.grad(score, env.reward_parameters)[0]
+
+    whole, gradient = taught(0)
+    # 30 updates in three parts: all of them, the last two, and at least the last.
+    assert torch.equal(taught(30)[1], gradient)
+    for last in (20, 1):
+        agents, cut = taught(last)
+        assert torch.equal(agents, whole)
+        assert cut.abs().max() > 0
+        assert not torch.allclose(cut, gradient)
+    assert torch.equal(taught(10)[1], taught(1)[1])
+    assert not torch.allclose(taught(20)[1], taught(1)[1])
