@@ -8,10 +8,11 @@ import torch
 from gymnasium import spaces
 
 import gtn_rl
-from gtn_rl.agents import stock
+from gtn_rl.agents import stock_updates
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.sb3 import train_stock
-from gtn_rl.agents.stock import shorten, train_stock_agents
+from gtn_rl.agents.stock import train_stock_agents
+from gtn_rl.agents.stock_updates import shorten
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.sb3 import SyntheticVecEnv
 from gtn_rl.errors import UsageError
@@ -123,7 +124,7 @@ def test_they_are_differentiated_through_all_that_they_learn(
     request, monkeypatch, generator, task, name, steps
 ):
     # Parts of a training whose graphs are made one after the other.
-    monkeypatch.setattr(stock, "_SEGMENT", 7)
+    monkeypatch.setattr(stock_updates, "_SEGMENT", 7)
     env = copy.deepcopy(request.getfixturevalue(task)).double().requires_grad_(True)
     parameters = list(env.parameters())
 
@@ -172,7 +173,7 @@ def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generato
 def test_they_may_be_differentiated_through_their_last_updates_only(
     cartpole, monkeypatch, generator
 ):
-    monkeypatch.setattr(stock, "_SEGMENT", 10)
+    monkeypatch.setattr(stock_updates, "_SEGMENT", 10)
     env = copy.deepcopy(cartpole).requires_grad_(True)
 
     def taught(last, steps=150):
