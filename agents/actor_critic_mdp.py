@@ -11,6 +11,7 @@ from torch import Tensor
 from gtn_rl.agents.interactive import Judged, Networks, Segment, World
 from gtn_rl.agents.networks import orthogonal
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.agents.policy_gain import policy_gain
 
 
 @dataclass(frozen=True)
@@ -135,15 +136,7 @@ class ActorCritic:
             gain = (torch.softmax(outputs, -1) * scaled).sum(-1)
         else:
             new = self.log_probability(outputs, action)
-            if self.normalize:
-                deviation, mean = torch.std_mean(advantage, 1, keepdim=True)
-                advantage = (advantage - mean) / (deviation + 1e-8)
-            if math.isinf(self.clip):
-                gain = new * advantage
-            else:
-                ratio = (new - old).exp()
-                clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-                gain = torch.minimum(ratio * advantage, clipped * advantage)
+            gain = policy_gain(new, old, advantage, self.clip, normalize=self.normalize)
         error = (networks.values(parameters, observation) - target).square()
         return (error / 2 - gain - entropy * self.entropy(outputs)).mean(1)
 

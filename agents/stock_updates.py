@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from gtn_rl.agents.networks import MLP, orthogonal, widen
 from gtn_rl.agents.optim import Adam, Optimizer, OptimizerState, RMSprop
+from gtn_rl.agents.policy_gain import policy_gain
 from gtn_rl.agents.replay import replay
 
 Play = Callable[[Tensor, Tensor], Tensor]
@@ -233,13 +234,12 @@ def _rollout(
             networks.log_probability(outputs, log_std, action),
         )  # fmt: skip
         for _ in range(algorithm.epochs):
-            order = torch.arange(length)
+            shuffled = columns
             if algorithm.epochs > 1:
                 order = torch.randperm(length, generator=source)
-            shuffled = [
-                torch.split(column[:, order], algorithm.batch_size, dim=1) for column in columns
-            ]
-            for batch in zip(*shuffled, strict=True):
+                shuffled = tuple(column[:, order] for column in columns)  # type: ignore[assignment]
+            batches = [torch.split(column, algorithm.batch_size, dim=1) for column in shuffled]
+            for batch in zip(*batches, strict=True):
                 gradient = _gradient(algorithm, networks, rows, *batch, create_graph=create_graph)
                 rows, state = algorithm.optimizer.step(
                     rows, shorten(gradient, algorithm.max_norm), state, rate
@@ -255,15 +255,7 @@ def _gradient(
         here = differentiable(rows, create_graph)
         outputs, log_std, value = networks(here, observation)
         new = networks.log_probability(outputs, log_std, action)
-        if algorithm.normalize:
-            deviation, mean = torch.std_mean(advantage, 1, keepdim=True)
-            advantage = (advantage - mean) / (deviation + 1e-8)
-        if math.isinf(algorithm.clip):
-            gain = new * advantage
-        else:
-            ratio = (new - old).exp()
-            bounded = ratio.clamp(1 - algorithm.clip, 1 + algorithm.clip)
-            gain = torch.minimum(ratio * advantage, bounded * advantage)
+        gain = policy_gain(new, old, advantage, algorithm.clip, normalize=algorithm.normalize)
         error = (value - reward).square()
         loss = (error / 2 - gain).mean(1).sum()
         return torch.autograd.grad(loss, here, create_graph=create_graph)[0]
