@@ -100,6 +100,8 @@ def outer_loop(
         save: Called after every evaluation.
     """
     first = progress.step
+    if not progress.rows:
+        _judge(problem, parts, progress, log, save, {})
     while not progress.stopped:
         step = progress.step
         if step == first or step % problem.evaluate_every == 0:
@@ -108,14 +110,23 @@ def outer_loop(
         parts.average.update_parameters(parts.teacher)
 
         progress.step = step + 1
-        limit, used = progress.spend(problem)
+        _, used = progress.spend(problem)
         if progress.step % problem.evaluate_every == 0 or used >= 1:
-            row |= problem.evaluate(parts.averaged, progress.step)
-            limit, used = progress.spend(problem)
-            if progress.judge(row["evaluation"], problem.goal, problem.patience):
-                parts.keep()
-        if used >= 1 and not progress.stopped:
-            progress.stopped = limit
-        log.add(progress, row, used)
-        if "evaluation" in row:
-            save()
+            _judge(problem, parts, progress, log, save, row)
+        else:
+            log.add(progress, row, used)
+
+
+def _judge(
+    problem: Problem, parts: Parts, progress: Progress, log: RunLog, save: Callable[[], None],
+    row: dict[str, Any],
+) -> None:  # fmt: skip
+    """Evaluate the averaged teacher, keep it if none was better, stop if it is time to."""
+    row |= problem.evaluate(parts.averaged, progress.step)
+    limit, used = progress.spend(problem)
+    if progress.judge(row["evaluation"], problem.goal, problem.patience):
+        parts.keep()
+    if used >= 1 and not progress.stopped:
+        progress.stopped = limit
+    log.add(progress, row, used)
+    save()

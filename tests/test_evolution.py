@@ -95,7 +95,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(config, tmp_path, monke
     resumed = run(config, tmp_path / "killed", resume=True)
     assert torch.equal(parameters(whole), parameters(resumed))
     assert whole.real_steps == resumed.real_steps
-    assert "return_best" in resumed.rows[0]
+    assert "return_best" in resumed.rows[1]
 
 
 def test_processes_give_what_the_batch_gives(config):

@@ -47,7 +47,26 @@ def test_a_run_leaves_artifact_log_and_boards(tiny_config, tmp_path):
 
 def test_outer_steps_can_be_the_limit(tiny_config):
     result = run(replace(tiny_config, max_outer_steps=3, max_real_steps=10**9))
-    assert (result.stopped, len(result.rows)) == ("outer steps", 3)
+    assert (result.stopped, result.rows[-1]["step"]) == ("outer steps", 3)
+
+
+def test_a_start_that_no_step_improves_is_what_is_kept(tiny_config, monkeypatch):
+    from gtn_rl.real_return import RealReturn
+
+    seen = {}
+
+    def evaluate(self, teacher, step):
+        seen[step] = torch.cat([p.detach().flatten() for p in teacher.parameters()])
+        return {"evaluation": -float(step)}
+
+    monkeypatch.setattr(RealReturn, "evaluate", evaluate)
+    result = run(replace(tiny_config, max_outer_steps=2, evaluate_every=1))
+    assert [row["step"] for row in result.rows] == [0, 1, 2]
+    assert result.score == 0
+    assert torch.equal(parameters(result), seen[0])
+    assert not torch.equal(seen[0], seen[2])
+    solved = run(replace(tiny_config, target_return=-0.5, patience=1, evaluate_every=1))
+    assert (solved.stopped, solved.rows[-1]["step"]) == ("converged", 1)
 
 
 def test_stock_like_learners_are_taught_by_the_meta_gradient(tiny_config):
@@ -57,7 +76,7 @@ def test_stock_like_learners_are_taught_by_the_meta_gradient(tiny_config):
     )  # fmt: skip
     first = run(config)
     assert {"evaluation_stock-a2c"} <= set(first.rows[-1])
-    assert first.rows[0]["gradient_norm"] > 0
+    assert first.rows[1]["gradient_norm"] > 0
     assert torch.equal(parameters(first), parameters(run(config)))
 
 
