@@ -1,9 +1,10 @@
 """Meta-training from scratch: seconds, real steps, memory, and what stock agents then reach.
 
-Trains CartPole-v1 for several outer seeds, one process after another with all cores, then judges
-every artifact with stock SB3 agents (final, greedy). Usage:
+Trains a target for several outer seeds, one process after another, then judges every artifact with
+stock SB3 agents (final, greedy) that take as many steps as in the zoo's table. Scores go, as they
+come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Usage:
 
-    python benchmarks/meta_training.py [--seeds 5] [--agents 10] [--out runs/meta_training]
+    python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10]
 """
 
 from __future__ import annotations
@@ -14,64 +15,76 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import tyro
 
-from gtn_rl import compare, from_pretrained
+from gtn_rl import compare
 from gtn_rl.artifact import read_config
+from gtn_rl.files import write_text
+from zoo import OFF_POLICY, PLAN
 
-RESULTS = Path(__file__).parent / "results"
-ALGOS = ("ppo:2048", "a2c:2048", "dqn:5000")
+RESULTS = Path(__file__).parent / "results" / "meta_training.json"
 
 
 @dataclass
 class Arguments:
     """Meta-training from scratch."""
 
+    task: str = "CartPole-v1"
+    """Target."""
     seeds: int = 5
     """Outer seeds."""
     agents: int = 10
     """Stock agents of each algorithm for each artifact."""
+    slow_agents: int = 0
+    """Of SAC, TD3 and DDPG, which take a minute each."""
+    jobs: int = 2
+    """Processes that train agents."""
     out: Path = Path("runs/meta_training")
     """Folder for the runs."""
 
 
 def main(arguments: Arguments) -> None:
-    rows = []
+    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for seed in range(arguments.seeds):
-        folder = arguments.out / f"seed{seed}"
+        folder = arguments.out / arguments.task / f"seed{seed}"
         command = [
-            str(Path(sys.executable).parent / "gtn-rl"), "train", "CartPole-v1",
+            str(Path(sys.executable).parent / "gtn-rl"), "train", arguments.task,
             "--out", str(folder), "--seed", str(seed), "--no-progress",
         ]  # fmt: skip
         if not folder.exists():
             subprocess.run(command, check=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        training = read_config(folder)["training"]
-        from_pretrained(folder)
-        row = {
-            "seed": seed,
-            "seconds": training["seconds"],
-            "real_steps": training["real_steps"],
-            "stopped": training["stopped"],
-            "meta_validation": read_config(folder)["results"]["meta_validation"],
-            "peak_mib_so_far": round(peak),
-        }
-        scores = compare(
-            folder, algos=ALGOS, seeds=arguments.agents, real=False, jobs=2, progress_bar=False
+        key = f"{arguments.task} seed {seed}"
+        row = costs(folder)
+        row["peak_mib_so_far"] = round(
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         )
-        for cell in scores.cells:
-            row[f"{cell.algorithm}_iqm"] = round(cell.summary().iqm, 1)
-            row[f"{cell.algorithm}_min"] = round(cell.summary().min, 1)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "meta_training.json").write_text(json.dumps(rows, indent=1) + "\n")
-    median = {
-        key: float(np.median([row[key] for row in rows])) for key in ("seconds", "real_steps")
-    }
-    print("median", median)
+        done = rows.get(key, {})
+        for text in PLAN[arguments.task]:
+            name = text.split(":")[0]
+            count = arguments.slow_agents if name in OFF_POLICY else arguments.agents
+            kept = {k: v for k, v in done.items() if k.startswith(f"{name}_")}
+            if kept.get(f"{name}_agents") == count and done["seconds"] == row["seconds"]:
+                row |= kept
+            elif count:
+                (cell,) = compare(
+                    folder, algos=(text,), seeds=count, real=False, jobs=arguments.jobs,
+                    progress_bar=False,
+                ).cells  # fmt: skip
+                row[f"{name}_agents"] = count
+                row[f"{name}_iqm"] = round(cell.summary().iqm, 1)
+                row[f"{name}_min"] = round(cell.summary().min, 1)
+        rows[key] = row
+        print(key, json.dumps(row), flush=True)
+        write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+
+
+def costs(folder: Path) -> dict[str, Any]:
+    """What a run took and what it thinks it reached."""
+    config = read_config(folder)
+    row = {key: config["training"][key] for key in ("seconds", "real_steps", "stopped")}
+    return row | {"meta_validation": config["results"]["meta_validation"]}
 
 
 if __name__ == "__main__":
