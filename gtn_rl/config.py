@@ -80,7 +80,8 @@ class TrainConfig:
 
     target_return: float | None = None
     """Mean real return of fresh learners that counts as solved; Gymnasium's reward threshold of the
-    target if not given. Training goes on until `patience` more evaluations bring nothing better."""
+    target if not given. Training goes on until `patience` more evaluations bring nothing better; it
+    ends at once if that is 0."""
 
     evaluate_every: int = 5
     """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
@@ -258,7 +259,7 @@ class TrainConfig:
             UsageError: The first such value.
         """
         positive = (
-            "max_real_steps", "max_minutes", "evaluate_every", "patience", "inner_steps",
+            "max_real_steps", "max_minutes", "evaluate_every", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
             "outer_noise", "showing_rate", "warmup_learning_rate", "imitation_learning_rate",
@@ -293,7 +294,7 @@ class TrainConfig:
             raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
             "world_model", "persistence", "truncation", "checkpointing", "presentation",
-            "max_outer_steps",
+            "max_outer_steps", "patience",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -67,6 +67,8 @@ def test_a_start_that_no_step_improves_is_what_is_kept(tiny_config, monkeypatch)
     assert not torch.equal(seen[0], seen[2])
     solved = run(replace(tiny_config, target_return=-0.5, patience=1, evaluate_every=1))
     assert (solved.stopped, solved.rows[-1]["step"]) == ("converged", 1)
+    solved = run(replace(tiny_config, target_return=-0.5, patience=0))
+    assert (solved.stopped, len(solved.rows)) == ("converged", 1)
 
 
 def test_stock_like_learners_are_taught_by_the_meta_gradient(tiny_config):
