@@ -5,10 +5,13 @@ synthetic episodes last while PPO trains in them. `world-model` fits dynamics an
 random real transitions, without any meta-training, and judges stock agents trained in that.
 `gradients` compares the meta-gradient's norm along episodes with that of one step ahead.
 `memory` measures the peak memory of one meta-gradient against the number of inner steps.
+`curves` meta-trains CartPole with dynamics by the meta-gradient in several ways, and draws
+docs/mdp.png.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import resource
 import subprocess
@@ -21,6 +24,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
+from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import Monitor
 
 from gtn_rl.agents.sb3 import train_stock
@@ -36,7 +40,16 @@ from gtn_rl.stats import summarize
 from gtn_rl.world_model import fit_dynamics
 
 RESULTS = Path(__file__).parent / "results" / "mdp.json"
+FIGURE = Path(__file__).parents[1] / "docs" / "mdp.png"
 ALGORITHMS = ("ppo", "a2c", "dqn")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "one step ahead": (),
+    "along episodes": ("--through-dynamics",),
+    "not evened out": ("--no-even-out",),
+    "along episodes, not evened out": ("--through-dynamics", "--no-even-out"),
+    "no world model": ("--world-model", "0"),
+    "untrained rewards": ("--init", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class Arguments:
     """What to measure."""
 
     what: tyro.conf.Positional[str]
-    """agents, world-model, gradients, memory, or one-memory (used by memory)."""
+    """agents, world-model, gradients, memory, curves, or one-memory (used by memory)."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Artifacts for agents, targets for world-model."""
@@ -63,6 +76,12 @@ class Arguments:
 
     checkpointing: int = 0
     """For one-memory."""
+
+    outer_steps: int = 40
+    """For curves."""
+
+    out: Path = Path("runs/mdp-curves")
+    """Folder of the runs of curves."""
 
 
 def agents(arguments: Arguments) -> list[dict[str, Any]]:
@@ -213,13 +232,68 @@ def memory(arguments: Arguments) -> list[dict[str, Any]]:
     return rows
 
 
+def curves(arguments: Arguments) -> list[dict[str, Any]]:
+    """Evaluations and norms of the meta-gradient in the course of meta-training."""
+    rows = []
+    for name, options in VARIANTS.items():
+        for seed in range(arguments.seeds):
+            folder = arguments.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+            init = [] if "--init" in options else ["--init", "gtn_rl/CartPole-v1"]
+            command = [
+                str(Path(sys.executable).parent / "gtn-rl"), "train", "CartPole-v1",
+                "--out", str(folder), "--seed", str(seed), "--horizon", "20", "--warmup", "0",
+                "--imitation", "0", "--max-outer-steps", str(arguments.outer_steps),
+                "--max-minutes", "10", "--patience", "1000", "--no-progress", *init, *options,
+            ]  # fmt: skip
+            if not (folder / "config.json").is_file():
+                subprocess.run(command, check=True)
+            with (folder / "log.csv").open() as file:
+                log = list(csv.DictReader(file))
+            row: dict[str, Any] = {"kind": "curves", "artifact": name, "target": f"seed {seed}"}
+            for column in ("step", "evaluation", "gradient_norm"):
+                row[column] = [float(entry[column]) if entry[column] else None for entry in log]
+            row["seconds"] = float(log[-1]["seconds"])
+            rows.append(row)
+            print(name, seed, row["evaluation"][0], row["evaluation"][-1], flush=True)
+    draw(rows).savefig(FIGURE, dpi=110)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Evaluations on the left, norms on the right; a thin line for each outer seed."""
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for number, name in enumerate(VARIANTS):
+        for row in rows:
+            if row["artifact"] != name:
+                continue
+            label = name if row["target"] == "seed 0" else None
+            for axis, column in zip(axes, ("evaluation", "gradient_norm"), strict=True):
+                points = [
+                    (step, value)
+                    for step, value in zip(row["step"], row[column], strict=True)
+                    if value is not None
+                ]
+                axis.plot(*zip(*points, strict=True), color=f"C{number}", lw=1.2, label=label)
+    axes[0].set(
+        title="fresh learners on the real CartPole", xlabel="outer step", ylabel="return",
+        ylim=(0, 510),
+    )  # fmt: skip
+    axes[1].set(title="norm of the meta-gradient", xlabel="outer step", yscale="log")
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def main(arguments: Arguments) -> None:
     """Measure and keep the rows; those of the same kind and name are replaced."""
     if arguments.what == "one-memory":
         one_memory(arguments)
         return
     measures = {
-        "agents": agents, "world-model": world_model, "gradients": gradients, "memory": memory
+        "agents": agents, "world-model": world_model, "gradients": gradients, "memory": memory,
+        "curves": curves,
     }  # fmt: skip
     rows = measures[arguments.what](arguments)
     old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []

@@ -55,12 +55,12 @@ def main(arguments: Arguments) -> None:
         ]  # fmt: skip
         if not folder.exists():
             subprocess.run(command, check=True)
+        elif costs(folder)["stopped"] == "still running":
+            subprocess.run([*command, "--resume"], check=True)
         key = f"{arguments.task} seed {seed}"
-        row = costs(folder)
-        row["peak_mib_so_far"] = round(
-            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        )
         done = rows.get(key, {})
+        peak = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+        row = costs(folder) | {"peak_mib_so_far": peak or done.get("peak_mib_so_far")}
         for text in PLAN[arguments.task]:
             name = text.split(":")[0]
             count = arguments.slow_agents if name in OFF_POLICY else arguments.agents
