@@ -19,6 +19,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.agents.stock_updates import (
     A2C,
     DQN,
@@ -34,12 +35,8 @@ from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.gradients import even_out_data
 
-_SHARPNESS = 2.0
-"""Root mean square of trained agents' centred logits: they will act greedily, and how sure they are
-of an action after a few steps says more of the algorithm than of what they learned."""
-
 _RECENT = 256
-"""Last observations of a training, on which that is measured."""
+"""Last observations of a training, on which it is measured how sure agents are."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +143,4 @@ def train_stock_agents(
             return agents
         with torch.no_grad():
             logits = agents.outputs(taught.observation[:, -_RECENT:])
-            centred = logits - logits.mean(-1, keepdim=True)
-            square = centred.square().mean((1, 2), keepdim=True)
-        return replace(agents, sharpness=_SHARPNESS * (square + 1e-20).rsqrt())
+        return replace(agents, sharpness=sharpness(logits))

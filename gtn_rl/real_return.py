@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
+from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
 from gtn_rl.coverage import cover
@@ -232,14 +234,30 @@ class RealReturn:
                 observation=self._visited[index], actions=self.actions,
             )  # fmt: skip
             return (lambda trained: agree(partial(act, trained))), {"return": None}
+        sure = self._sureness(learners, source)
+
+        def play(trained: Sequence[Student], observation: Tensor) -> Tensor:
+            return sure * act(trained, observation)
+
         experience = collect(
-            partial(act, learners), self._real, self.actions, self._critic, config, source,
+            partial(play, learners), self._real, self.actions, self._critic, config, source,
             config.rollout_steps,
         )  # fmt: skip
         error = self._critic.fit(*experience.values(), generator(config.seed, _CRITIC, step))
         gain = partial(surrogate, experience=experience, actions=self.actions, clip=config.clip)
         row = {"return": self._real.finished(), "critic_error": error}
-        return (lambda trained: gain(partial(act, trained))), row
+        return (lambda trained: gain(partial(play, trained))), row
+
+    def _sureness(self, learners: Sequence[Student], source: torch.Generator) -> Tensor | float:
+        """What logits are multiplied by, that the return of sampled actions is that of greedy ones.
+
+        A hundred steps of sampled experience leave learners so unsure that it is another return.
+        """
+        if self.config.horizon == 1 or isinstance(self.task.action_space, spaces.Box):
+            return 1.0
+        noise = torch.randn(1, 256, self._expert.noise_size, generator=source)
+        states = self._expert.initial(noise).expand(self._count, -1, -1)
+        return sharpness(act(learners, states))
 
     def fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
         """Mean greedy real return `[P]` of the learners of each member, and the real steps taken.
