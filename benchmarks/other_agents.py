@@ -29,8 +29,11 @@ from gtn_rl.seeding import derive
 from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "other_agents.json"
+DISCRETE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
+CONTINUOUS = ("MountainCarContinuous-v0", "Pendulum-v1")
 STEPS = {"CartPole-v1": 2_048, "Acrobot-v1": 2_048, "MountainCar-v0": 5_000}
-RANDOM, UNSEEN = ("ppo", "a2c", "dqn"), ("trpo", "qrdqn", "ars", "tqc")
+SLOW = ("sac", "td3", "ddpg", "tqc")
+RANDOM, UNSEEN = ("ppo", "a2c", "dqn", "sac", "td3", "ddpg"), ("trpo", "qrdqn", "ars", "tqc")
 
 
 @dataclass
@@ -39,7 +42,9 @@ class Arguments:
 
     seeds: int = 10
     """Agents of each kind."""
-    tasks: tuple[str, ...] = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
+    slow_seeds: int = 2
+    """Of SAC, TD3, DDPG and TQC, which take a minute each."""
+    tasks: tuple[str, ...] = (*DISCRETE, *CONTINUOUS)
     """Targets."""
     jobs: int = 2
     """Processes."""
@@ -61,7 +66,7 @@ def one(
 ) -> tuple[list[float], float]:
     torch.set_num_threads(1)
     steps = STEPS.get(task, 10_000)
-    if algorithm in ("dqn", "qrdqn", "tqc"):
+    if algorithm in ("dqn", "qrdqn", *SLOW):
         steps = 5_000
     overrides = hyperparameters(seed) if random else {}
     start = time.perf_counter()
@@ -83,7 +88,7 @@ def main(arguments: Arguments) -> None:
                     check_action_space(algorithm, space)
                 except UsageError:
                     continue
-                n = arguments.seeds
+                n = arguments.slow_seeds if algorithm in SLOW else arguments.seeds
                 kinds = [f"gtn_rl/{task}"] * n, [task] * n, [algorithm] * n, [random] * n
                 results = pool.map(one, *kinds, range(n))
                 returns, seconds = zip(*results, strict=True)
@@ -102,16 +107,20 @@ def main(arguments: Arguments) -> None:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """IQM (worst agent) for each task: random hyperparameters, then algorithms it never saw."""
-    kinds = [(name, "random") for name in RANDOM] + [(name, "default") for name in UNSEEN]
-    print("| task | " + " | ".join(f"{name.upper()} {kind}" for name, kind in kinds) + " |")
-    print("| --- |" + " ---: |" * len(kinds))
-    for task in STEPS:
-        own = {
-            (row["algorithm"], row["hyperparameters"]): f"{row['iqm']:.1f} ({row['min']:.1f})"
-            for row in rows
-            if row["task"] == task
-        }
-        print(f"| {task} | " + " | ".join(own.get(kind, "") for kind in kinds) + " |")
+    done = {
+        (row["task"], row["algorithm"], row["hyperparameters"]): (
+            f"{row['iqm']:.1f} ({row['min']:.1f})"
+        )
+        for row in rows
+    }
+    every = [(name, "random") for name in RANDOM] + [(name, "default") for name in UNSEEN]
+    for tasks in (DISCRETE, CONTINUOUS):
+        kinds = [kind for kind in every if any((task, *kind) in done for task in tasks)]
+        print("| task | " + " | ".join(f"{name.upper()} {kind}" for name, kind in kinds) + " |")
+        print("| --- |" + " ---: |" * len(kinds))
+        for task in tasks:
+            cells = [done.get((task, *kind), "") for kind in kinds]
+            print(f"| {task} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
