@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from zoo import OFF_POLICY, PLAN
 
 from gtn_rl import compare
 from gtn_rl.artifact import read_config
 from gtn_rl.files import write_text
-from zoo import OFF_POLICY, PLAN
 
 RESULTS = Path(__file__).parent / "results" / "meta_training.json"
 

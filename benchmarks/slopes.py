@@ -3,8 +3,8 @@
 For each kind of learner, the gradient of their agreement with the environment's own perfect learner
 is taken through their whole training. Then the environment is moved along it, forth and back, by
 steps that meta-training takes, the same learners are trained again, and half the difference of what
-they reach is compared with what the gradient foretold. Also the cosine of the gradients of two draws
-of learners. Usage:
+they reach is compared with what the gradient foretold. Also the cosine of the gradients of two
+draws of learners. Usage:
 
     python benchmarks/slopes.py gtn_rl/CartPole-v1 --learners 16xpg@tanh:64-64
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -385,8 +386,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command = parse(arguments)
         code = command.run()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # Whoever reads (head) has seen enough; what is still to be written must not be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except (GTNError, OSError) as error:
         message = (
             str(error) if isinstance(error, GTNError) else f"{error.strerror}: {error.filename}"

@@ -1,4 +1,8 @@
 import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +100,10 @@ def test_a_trained_folder_is_compared_in_place(capsys, env, tmp_path):
     assert code == 0
     assert (folder / "comparison.json").is_file()
     assert (folder / "comparison.png").is_file()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    program = shlex.quote(str(Path(sys.executable).parent / "gtn-rl"))
+    command = f"{program} zoo | true"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
