@@ -44,8 +44,6 @@ class Train:
         """Train; 130 after Ctrl-C, as shells expect."""
         from gtn_rl.train import train
 
-        # As `python` does: `my_env:MyEnv-v0` names a module in the working directory.
-        sys.path.insert(0, "")
         result = train(
             self.target, self.out, self.config,
             resume=self.resume, progress_bar=self.progress,
@@ -89,7 +87,6 @@ class Distill:
         """Distill; 130 after Ctrl-C, as shells expect."""
         from gtn_rl.distill import distill
 
-        sys.path.insert(0, "")
         result = distill(
             self.target, self.out, self.config,
             resume=self.resume, progress_bar=self.progress,
@@ -143,7 +140,6 @@ class Reward:
         """Train; 130 after Ctrl-C, as shells expect."""
         from gtn_rl.reward import train_reward
 
-        sys.path.insert(0, "")
         result = train_reward(
             self.target, self.out, self.config, form=self.form, additive=self.additive,
             terms=self.terms, resume=self.resume, progress_bar=self.progress,
@@ -383,6 +379,9 @@ def _parse(arguments: Sequence[str] | None, default: Train | Distill | Reward | 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends it with one line on stderr and exit code 2."""
+    if "" not in sys.path:
+        # As `python` does: `my_env:MyEnv-v0` names a module in the working directory.
+        sys.path.insert(0, "")
     try:
         command = parse(arguments)
         code = command.run()

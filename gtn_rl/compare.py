@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gtn_rl.artifact import from_pretrained, locate, read_config
+from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
 from gtn_rl.files import write_text
 from gtn_rl.seeding import derive
@@ -132,7 +133,7 @@ def compare(
 
     Raises:
         ArtifactError: Nothing usable under that name.
-        UsageError: An unknown algorithm or a number below one.
+        UsageError: An unknown algorithm, a number below one, or a target that cannot be found.
     """
     from gtn_rl.agents.sb3 import check_action_space, default_algorithms
 
@@ -145,6 +146,7 @@ def compare(
     plan = [parse_algorithm(text, steps) for text in algos]
     config = read_config(name)
     target = config["target"]
+    describe(target)  # Before anything is spent.
     for algorithm, _ in plan:
         check_action_space(algorithm, env.action_space)
     tasks = [

@@ -102,6 +102,30 @@ def test_a_trained_folder_is_compared_in_place(capsys, env, tmp_path):
     assert (folder / "comparison.png").is_file()
 
 
+def test_agents_of_a_users_environment_are_compared_where_its_module_is(tmp_path):
+    """In a process of its own: nothing that another test imported may help."""
+    program = str(Path(sys.executable).parent / "gtn-rl")
+    examples = Path(__file__).parents[1] / "examples"
+
+    def run(folder, *arguments):
+        return subprocess.run(
+            [program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+
+    out = str(tmp_path / "run")
+    trained = run(
+        examples, "train", "my_env:Thermostat-v0", "--out", out, "--no-progress", *TINY.split()
+    )
+    assert trained.returncode == 0, trained.stderr
+    options = ["--algos", "a2c", "--steps", "50", "--seeds", "1", "--no-progress", "--no-real"]
+    compared = run(examples, "compare", out, *options)
+    assert compared.returncode == 0, compared.stderr
+    assert "| A2C |" in compared.stdout
+    lost = run(tmp_path, "compare", out, *options)
+    assert lost.returncode == 2
+    assert lost.stderr.startswith("gtn-rl: error: no environment 'my_env:Thermostat-v0'")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     program = shlex.quote(str(Path(sys.executable).parent / "gtn-rl"))
     command = f"{program} zoo | true"
