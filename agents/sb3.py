@@ -14,6 +14,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.targets import play
 from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
 
@@ -84,6 +85,8 @@ def train_stock(
 ) -> BaseAlgorithm:
     """Train an agent on the CPU with its defaults (DQN and QR-DQN: `learning_starts=200`).
 
+    It counts discrete actions from 0, also where the environment's space begins elsewhere.
+
     Args:
         name: Of `ALGORITHMS` or `CONTRIB`.
         env: Environment to train in.
@@ -95,6 +98,10 @@ def train_stock(
         UsageError: No such algorithm or hyperparameter.
     """
     chosen = algorithm(name)
+    first = 0 if isinstance(env, VecEnv) else first_action(env.action_space)
+    if isinstance(env, gym.Env) and first:
+        counted = spaces.Discrete(int(env.action_space.n))  # type: ignore[attr-defined]
+        env = gym.wrappers.TransformAction(env, lambda action: action + first, counted)
     settings: dict[str, Any] = {"seed": seed, "device": "cpu"}
     if name in ("dqn", "qrdqn"):
         settings["learning_starts"] = LEARNING_STARTS
@@ -117,7 +124,8 @@ def greedy_returns(
         seed: Of their initial states.
     """
     envs = gym.make_vec(target, num_envs=episodes)
+    first = first_action(envs.single_action_space)
     try:
-        return play(envs, lambda o: agent.predict(o, deterministic=True)[0], seed)[0]
+        return play(envs, lambda o: agent.predict(o, deterministic=True)[0] + first, seed)[0]
     finally:
         envs.close()

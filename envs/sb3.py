@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from gtn_rl.envs.episodes import make_episodes
 from gtn_rl.envs.gym import SyntheticGymEnv
+from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
@@ -22,7 +24,8 @@ class SyntheticVecEnv(VecEnv):
     """N synthetic environments that step at once, for any Stable-Baselines3 agent.
 
     That is one look-up, or one forward pass if episodes are longer than a step. Infos carry what
-    `Monitor` would add, so that agents log `ep_rew_mean`.
+    `Monitor` would add, so that agents log `ep_rew_mean`. Discrete actions are counted from 0, as
+    Stable-Baselines3's agents do, also where the target's space begins elsewhere.
 
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
@@ -54,7 +57,11 @@ class SyntheticVecEnv(VecEnv):
         self._rng, _ = seeding.np_random(seed)
         self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
         self._started = time.time()
-        super().__init__(n_envs, single.observation_space, single.action_space)
+        self._first = first_action(single.action_space)
+        actions = single.action_space
+        if isinstance(actions, spaces.Discrete) and self._first:
+            actions = spaces.Discrete(int(actions.n))
+        super().__init__(n_envs, single.observation_space, actions)
 
     def reset(self) -> NDArray[Any]:
         """Start episodes everywhere; observations `[N, O]`."""
@@ -67,7 +74,7 @@ class SyntheticVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remember actions, `[N]` or `[N, A]`, for `step_wait`."""
-        self._actions = actions
+        self._actions = actions + self._first if self._first else actions
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations `[N, O]`, rewards, dones and infos; where done, of the next episode."""

@@ -14,6 +14,14 @@ from gtn_rl.errors import UnsupportedSpaceError
 SUPPORTED = "supported are flat Box observations and Discrete or bounded flat Box actions"
 
 
+def first_action(space: spaces.Space[Any]) -> int:
+    """The lowest action of a `Discrete` space; 0 for others.
+
+    Stable-Baselines3's agents count actions from 0, whatever the space says.
+    """
+    return int(space.start) if isinstance(space, spaces.Discrete) else 0
+
+
 def check_spaces(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> tuple[spaces.Box, spaces.Discrete | spaces.Box]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target, play
 from gtn_rl.seeding import derive
@@ -34,13 +35,14 @@ def stock_returns(
 
     returns, total = [], 0
     envs = task.vector(len(seeds))
+    first = first_action(task.action_space)
     for index, name in enumerate(names):
         seed = derive(seeds[0], index) % 2**31
         agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
 
         def act(observation: NDArray[Any], agent: Any = agent) -> NDArray[Any]:
             action: NDArray[Any] = agent.predict(observation, deterministic=True)[0]
-            return action
+            return action + first
 
         scores, used = play(envs, act, seeds)
         returns.append(scores)

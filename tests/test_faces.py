@@ -16,6 +16,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl import zoo
+from gtn_rl.agents.sb3 import greedy_returns, train_stock
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.errors import ArtifactError, UsageError
 
@@ -195,3 +196,37 @@ def test_environments_run_in_worker_processes():
     observation, _ = vector.reset(seed=0)
     assert observation.shape == (2, 4)
     vector.close()
+
+
+class Minus(gym.Env):
+    """One step; action -1 is worth 1, the others nothing."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (2,))
+    action_space = spaces.Discrete(3, start=-1)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), float(int(action) == -1), True, False, {}
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_agents_that_count_from_zero_find_the_lowest_action(synthetic):
+    """A synthetic reward, or the real one, that wants action -1; stock agents call it 0."""
+    gym.register("test/Minus-v0", Minus)
+    try:
+        env = gtn_rl.SyntheticEnv(
+            Minus.observation_space, Minus.action_space, target="test/Minus-v0", hidden=(4,)
+        )
+        with torch.no_grad():
+            for weight, bias in env.reward_network.layers(env.reward_parameters):
+                weight.zero_()
+                bias.zero_()
+            bias.view(-1)[0] = 3.0
+        train_in = gtn_rl.make_sb3_env(env, seed=0) if synthetic else gym.make("test/Minus-v0")
+        agent = train_stock("a2c", train_in, 600, 0)
+        assert greedy_returns(agent, "test/Minus-v0", 3, 0).tolist() == [1.0] * 3
+    finally:
+        gym.registry.pop("test/Minus-v0")
