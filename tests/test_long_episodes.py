@@ -12,6 +12,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.synthetic import State
 
 DISCRETE = spaces.Discrete(3, start=-1)
@@ -86,12 +87,13 @@ def test_vector_faces_follow_the_core(action_space):
     for _, action in zip(range(30), some_actions(same), strict=False):
         np.testing.assert_allclose(seen, state.observation[0].numpy(), rtol=1e-6)
         assert seen in same.observation_space
-        core = torch.as_tensor(action[None] - (-1 if action_space is DISCRETE else 0))
+        counted = action - first_action(action_space)
+        core = torch.as_tensor(counted[None])
         chance = torch.as_tensor(rng.random((1, n), dtype=np.float32))
         with torch.inference_mode():
             state, reward, over = env.step(state, core, chance)
         seen, rewards, terminated, truncated, info = same.step(action)
-        again, same_rewards, dones, infos = sb3.step(action)
+        again, same_rewards, dones, infos = sb3.step(counted)
         np.testing.assert_array_equal(rewards, reward[0].numpy())
         np.testing.assert_array_equal(terminated, over[0].numpy())
         assert not truncated.any()
@@ -156,7 +158,7 @@ def test_episodes_last_as_long_as_the_core_says(action_space, end, length):
     following.reset(seed=0)
     for step, action in zip(range(1, 23), some_actions(same), strict=False):
         over = step % length == 0
-        _, _, dones, infos = sb3.step(action)
+        _, _, dones, infos = sb3.step(action - first_action(action_space))
         assert dones.tolist() == [over] * 3
         assert [info["episode"]["l"] for info in infos if info] == [length] * 3 * over
         _, _, terminated, truncated, _ = same.step(action)
