@@ -25,5 +25,9 @@ def policy_gain(
         advantage = (advantage - mean) / (deviation + 1e-8)
     if math.isinf(clip):
         return new * advantage
-    ratio = (new - old).exp()
+    return clipped((new - old).exp(), advantage, clip)
+
+
+def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """PPO's gain for ratios of probabilities and advantages of one shape (its equation 7)."""
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)

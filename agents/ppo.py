@@ -14,6 +14,7 @@ from torch import Tensor
 from gtn_rl.agents.batch import Batch, expected_reward, explore
 from gtn_rl.agents.networks import MLP, orthogonal
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.agents.policy_gain import clipped
 from gtn_rl.agents.policy_gradient import normalize_advantages
 
 
@@ -42,17 +43,13 @@ class PPO:
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
         """Losses `[K]` at logits `[K, N, A]`, given those when gathered."""
         new, old = torch.log_softmax(outputs, -1), torch.log_softmax(behaviour, -1)
-        gain = self._clipped((new - old).exp(), normalize_advantages(batch.lesson))
+        gain = clipped((new - old).exp(), normalize_advantages(batch.lesson), self.clip)
         bonus = -entropy * (new.exp() * new).sum(-1)
         return -((old.exp() * gain).sum(-1) + bonus).mean(-1)
 
     def act(self, outputs: Tensor) -> Tensor:
         """Logits (means) with which it acts."""
         return outputs
-
-    def _clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
-        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-        return torch.minimum(ratio * advantages, clipped * advantages)
 
 
 @dataclass(frozen=True)
@@ -70,4 +67,4 @@ class GaussianPPO(PPO):
         deviation, mean = torch.std_mean(gain, -1, keepdim=True)
         advantages = (gain - mean) / (deviation + 1e-3)
         new, old = (action - outputs).square().sum(-1), (action - behaviour).square().sum(-1)
-        return -self._clipped(((old - new) / 2).exp(), advantages).mean(-1)
+        return -clipped(((old - new) / 2).exp(), advantages, self.clip).mean(-1)

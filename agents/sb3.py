@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +14,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from gtn_rl.envs.spaces import first_action
+from gtn_rl.envs.spaces import counted_from_zero, first_action
 from gtn_rl.envs.targets import play
 from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
 
@@ -98,10 +98,10 @@ def train_stock(
         UsageError: No such algorithm or hyperparameter.
     """
     chosen = algorithm(name)
-    first = 0 if isinstance(env, VecEnv) else first_action(env.action_space)
-    if isinstance(env, gym.Env) and first:
-        counted = spaces.Discrete(int(env.action_space.n))  # type: ignore[attr-defined]
-        env = gym.wrappers.TransformAction(env, lambda action: action + first, counted)
+    if isinstance(env, gym.Env) and (first := first_action(env.action_space)):
+        env = gym.wrappers.TransformAction(
+            env, lambda action: action + first, counted_from_zero(env.action_space)
+        )
     settings: dict[str, Any] = {"seed": seed, "device": "cpu"}
     if name in ("dqn", "qrdqn"):
         settings["learning_starts"] = LEARNING_STARTS
@@ -124,8 +124,20 @@ def greedy_returns(
         seed: Of their initial states.
     """
     envs = gym.make_vec(target, num_envs=episodes)
-    first = first_action(envs.single_action_space)
     try:
-        return play(envs, lambda o: agent.predict(o, deterministic=True)[0] + first, seed)[0]
+        return play(envs, greedily(agent, envs.single_action_space), seed)[0]
     finally:
         envs.close()
+
+
+def greedily(
+    agent: BaseAlgorithm, space: spaces.Space[Any]
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """An agent's deterministic policy, its actions as the target's space has them."""
+    first = first_action(space)
+
+    def act(observation: NDArray[Any]) -> NDArray[Any]:
+        action: NDArray[Any] = agent.predict(observation, deterministic=True)[0]
+        return action + first
+
+    return act

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from other_agents import RANDOM, one
+from other_agents import one
 
 import gtn_rl
 from gtn_rl.files import write_text
@@ -28,6 +28,7 @@ from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 TASK = "CartPole-v1"
+ALGORITHMS = ("ppo", "a2c", "dqn")
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "one learning rate": {"learning_rate": (3e-3, 3e-3)},
@@ -65,7 +66,7 @@ def run(variant: str, seed: int, agents: int, out: Path) -> dict[str, Any]:
     config = replace(settings_for(TASK), seed=seed, **VARIANTS[variant])
     result = gtn_rl.train(TASK, folder, config, resume=folder.exists(), progress_bar=False)
     row: dict[str, Any] = {"seconds": result.seconds, "real_steps": result.real_steps}
-    for algorithm in RANDOM:
+    for algorithm in ALGORITHMS:
         for random in (False, True):
             returns = [one(str(folder), TASK, algorithm, random, own)[0] for own in range(agents)]
             row[f"{algorithm}{' random' if random else ''}"] = returns
@@ -88,7 +89,7 @@ def main(arguments: Arguments) -> None:
 
 
 def print_table(rows: dict[str, list[dict[str, Any]]]) -> None:
-    kinds = [f"{algorithm}{random}" for random in ("", " random") for algorithm in RANDOM]
+    kinds = [f"{algorithm}{random}" for random in ("", " random") for algorithm in ALGORITHMS]
     print("| learners | " + " | ".join(kind.upper().replace("RANDOM", "random") for kind in kinds))
     print("| --- |" + " ---: |" * len(kinds))
     for variant, runs in rows.items():

@@ -29,8 +29,11 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.files import write_text
+from gtn_rl.gradients import with_rows
 from gtn_rl.inner import act, inner_loop
+from gtn_rl.loop import Objective
 from gtn_rl.objective import agreement
+from gtn_rl.outer.meta_gradient import meta_gradient
 from gtn_rl.perfect import perfect_learner
 from gtn_rl.seeding import generator
 from gtn_rl.settings import settings_for
@@ -79,7 +82,7 @@ def main(arguments: Arguments) -> None:
         direction = first / first.norm()
         row: dict[str, Any] = {
             "length": float(first.norm()),
-            "cosine": float(torch.cosine_similarity(first, second, dim=0)),
+            "cosine": float(torch.cosine_similarity(first, second)),
         }
         for size in arguments.sizes:
             with torch.no_grad():
@@ -105,25 +108,14 @@ def met(env: SyntheticEnv, arguments: Arguments) -> Tensor:
         return rollout.observation[rollout.valid]
 
 
-def slope(env: SyntheticEnv, learners: Sequence[Student], score: Any) -> Tensor:
-    """The gradient `[D]` of a score of learners w.r.t. the environment that taught them."""
-    parameters = list(env.parameters())
-    parts = torch.autograd.grad(score(learners), parameters, allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(own) if part is None else part).flatten()
-            for own, part in zip(parameters, parts, strict=True)
-        ]
-    )
+def slope(env: SyntheticEnv, learners: Sequence[Student], score: Objective) -> Tensor:
+    """The gradient `[1, D]` of a score of learners w.r.t. the environment that taught them."""
+    return torch.cat(meta_gradient(learners, score, list(env.parameters()))[1], 1)
 
 
 def moved(env: SyntheticEnv, step: Tensor) -> SyntheticEnv:
-    """The environment with its parameters moved by `[D]`."""
-    other = copy.deepcopy(env).requires_grad_(False)
-    sizes = [parameter.numel() for parameter in other.parameters()]
-    for own, part in zip(other.parameters(), torch.split(step, sizes), strict=True):
-        own.add_(part.view_as(own))
-    return other
+    """The environment with its parameters moved by `[1, D]`."""
+    return with_rows(env, torch.cat(list(env.parameters()), 1) + step)
 
 
 if __name__ == "__main__":

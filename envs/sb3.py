@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -15,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from gtn_rl.envs.episodes import make_episodes
 from gtn_rl.envs.gym import SyntheticGymEnv
-from gtn_rl.envs.spaces import first_action
+from gtn_rl.envs.spaces import counted_from_zero, first_action
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
@@ -58,9 +57,7 @@ class SyntheticVecEnv(VecEnv):
         self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
         self._started = time.time()
         self._first = first_action(single.action_space)
-        actions = single.action_space
-        if isinstance(actions, spaces.Discrete) and self._first:
-            actions = spaces.Discrete(int(actions.n))
+        actions = counted_from_zero(single.action_space)
         super().__init__(n_envs, single.observation_space, actions)
 
     def reset(self) -> NDArray[Any]:

@@ -22,6 +22,13 @@ def first_action(space: spaces.Space[Any]) -> int:
     return int(space.start) if isinstance(space, spaces.Discrete) else 0
 
 
+def counted_from_zero(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space in which Stable-Baselines3's agents act; the same if its first action is 0."""
+    if isinstance(space, spaces.Discrete) and space.start:
+        return spaces.Discrete(int(space.n))
+    return space
+
+
 def check_spaces(
     observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> tuple[spaces.Box, spaces.Discrete | spaces.Box]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.policy_gain import clipped
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
@@ -87,10 +88,7 @@ def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float
         clip: Largest change of a probability ratio that is still rewarded.
     """
     new = actions.log_probability(policy(experience.observation), experience.action)
-    ratio = (new - experience.log_probability).exp()
-    gain = torch.minimum(
-        ratio * experience.advantage, ratio.clamp(1 - clip, 1 + clip) * experience.advantage
-    )
+    gain = clipped((new - experience.log_probability).exp(), experience.advantage, clip)
     return (gain * experience.weight).sum() / experience.weight.sum()
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target, play
 from gtn_rl.seeding import derive
@@ -30,21 +28,15 @@ def stock_returns(
     Returns:
         Greedy real returns `[agents, episodes]`, and how many real steps were taken.
     """
-    from gtn_rl.agents.sb3 import train_stock
+    from gtn_rl.agents.sb3 import greedily, train_stock
     from gtn_rl.envs.sb3 import SyntheticVecEnv
 
     returns, total = [], 0
     envs = task.vector(len(seeds))
-    first = first_action(task.action_space)
     for index, name in enumerate(names):
         seed = derive(seeds[0], index) % 2**31
         agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
-
-        def act(observation: NDArray[Any], agent: Any = agent) -> NDArray[Any]:
-            action: NDArray[Any] = agent.predict(observation, deterministic=True)[0]
-            return action + first
-
-        scores, used = play(envs, act, seeds)
+        scores, used = play(envs, greedily(agent, task.action_space), seeds)
         returns.append(scores)
         total += used
     envs.close()
