@@ -55,26 +55,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         # The velocity is a number of a hundredth: how far apart states are shown, and how small the
         # differences of rewards are, decides whether it is looked at.
         "presentation": 24,
-        # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
-        # bold steps foretells. So learners train as stock agents do, and agree with the expert;
-        # their return is flat for too long.
-        "imitation": 20,
-        "imitation_learning_rate": 4e-3,
-        "max_outer_steps": 20,
-        "equal_say": True,
-        "showing_rate": 5.0,
-        "learners": (
-            "2xstock-ppo@tanh:64-64/5000",
-            "4xstock-a2c@tanh:64-64/5000",
-            "6xstock-dqn@relu:64-64/5000",
-        ),
-        "judges": (
-            "8xstock-ppo@tanh:64-64/5000",
-            "12xstock-a2c@tanh:64-64/5000",
-            "12xstock-dqn@relu:64-64/5000",
-        ),
     },
     "MountainCarContinuous-v0": _LONG
+    | _BOLD
     | {
         "target_return": 95.0,
         "max_real_steps": 6_000_000,
@@ -82,15 +65,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         # Fuel is what is left to save once the goal is reached: pushes as small as it takes drown
         # in more noise than this, and in less become too small to learn.
         "outer_noise": 0.3,
-        # The warm-up leaves nothing to learners of 64 steps; stock-like ones mostly have learned
-        # enough when it ends. A few steps of agreement are for those starts where they have not.
-        "learners": ("4xstock-ppo@tanh:64-64/10000", "4xstock-a2c@tanh:64-64/10000"),
-        "imitation": 20,
-        "max_outer_steps": 20,
-        "evaluate_every": 1,
-        "patience": 0,
-        # One agent in ten that never gets there is what there is to find out.
-        "judges": ("16xstock-ppo@tanh:64-64/10000", "16xstock-a2c@tanh:64-64/10000"),
+        "imitation": 200,
     },
     "Pendulum-v1": _LONG
     | _BOLD
@@ -108,6 +83,44 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learners": ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64", "2xperfect"),
     },
 }
+
+
+LIKE_STOCK: dict[str, dict[str, Any]] = {
+    # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
+    # bold steps foretells. So learners train as stock agents do, and agree with the expert; their
+    # return is flat for too long.
+    "MountainCar-v0": {
+        "imitation": 20,
+        "imitation_learning_rate": 4e-3,
+        "max_outer_steps": 20,
+        "equal_say": True,
+        "showing_rate": 5.0,
+        "learners": (
+            "2xstock-ppo@tanh:64-64/5000",
+            "4xstock-a2c@tanh:64-64/5000",
+            "6xstock-dqn@relu:64-64/5000",
+        ),
+        "judges": (
+            "8xstock-ppo@tanh:64-64/5000",
+            "12xstock-a2c@tanh:64-64/5000",
+            "12xstock-dqn@relu:64-64/5000",
+        ),
+    },
+    # The warm-up leaves nothing to learners of 64 steps; stock-like ones mostly have learned enough
+    # when it ends. A few steps of agreement are for those starts where they have not.
+    "MountainCarContinuous-v0": {
+        "learners": ("4xstock-ppo@tanh:64-64/10000", "4xstock-a2c@tanh:64-64/10000"),
+        "imitation": 20,
+        "imitation_learning_rate": 4e-3,
+        "max_outer_steps": 20,
+        "evaluate_every": 1,
+        "patience": 0,
+        # One agent in ten that never gets there is what there is to find out.
+        "judges": ("16xstock-ppo@tanh:64-64/10000", "16xstock-a2c@tanh:64-64/10000"),
+    },
+}
+"""Settings of the meta-gradient through learners that train as stock agents do, for bandits: each
+of its steps takes seconds, so there are few."""
 
 
 EVOLUTION: dict[str, Any] = {
@@ -157,6 +170,8 @@ def settings_for(
     known = SETTINGS.get(target, {})
     if dynamics:
         known = {name: value for name, value in known.items() if name != "learners"}
+    elif estimator != "evolution":
+        known = known | LIKE_STOCK.get(target, {})
     if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}

@@ -103,6 +103,9 @@ def test_settings_of_known_targets_suit_dynamics(target, estimator):
     space = gym.make(target).action_space
     settings = settings_for(target, estimator, dynamics=True)
     assert replace(settings, horizon=20).for_space(space).learners
+    # Those of stock-like learners, whose steps are slow and few, stay with them.
+    assert settings.max_outer_steps == 0
+    assert settings.patience >= 8
     assert settings_for(target, estimator).for_space(space).learners
 
 
