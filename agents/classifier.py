@@ -14,6 +14,7 @@ from torch import Tensor
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.networks import ACTIVATIONS, MLP
 from gtn_rl.agents.replay import replay
+from gtn_rl.agents.weight_norm import WeightNorm
 from gtn_rl.errors import UsageError
 
 
@@ -39,7 +40,7 @@ class Classifiers:
         parameters: One row per classifier, `[K, D]`.
     """
 
-    network: MLP | CNN
+    network: MLP | CNN | WeightNorm
     parameters: Tensor
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -187,6 +188,7 @@ def draw(
     *,
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
+    weight_norm: bool = False,
 ) -> Classifiers:
     """Fresh classifiers, each with its own initial weights and widths.
 
@@ -196,6 +198,7 @@ def draw(
         classes: C.
         generator: Source of all randomness.
         dtype: Of the parameters.
+        weight_norm: Whether their weights are normalised.
     """
     network = group.network(shape, classes)
     widths = torch.stack(
@@ -206,8 +209,13 @@ def draw(
         1,
     )
     if isinstance(network, CNN):
-        return Classifiers(network, network.initial(widths, generator, dtype))
-    return Classifiers(network, _he_normal(network, widths, generator, dtype))
+        rows = network.initial(widths, generator, dtype)
+    else:
+        rows = _he_normal(network, widths, generator, dtype)
+    if weight_norm:
+        normalised = WeightNorm(network)
+        return Classifiers(normalised, normalised.of(rows))
+    return Classifiers(network, rows)
 
 
 def _he_normal(

@@ -62,6 +62,12 @@ class CNN:
         halvings = 2 ** len(self.channels)
         return math.prod(-(-size // halvings) for size in self.shape[1:])
 
+    def weights(self) -> list[tuple[int, int, int]]:
+        """Shapes `(before, out, after)` of the layers' weights, each followed by `out` biases."""
+        taps = self.kernel ** (len(self.shape) - 1)
+        convolutions = [(1, o, i * taps) for i, o in self._pairs()]
+        return [*convolutions, (self.channels[-1] * self.pixels, self.outputs, 1)]
+
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Outputs `[K, N, outputs]` of K networks for their own flat inputs `[K, N, features]`."""
         count, batch = inputs.shape[:2]

@@ -78,6 +78,10 @@ class MLP:
         """Parameters of one network."""
         return sum((i + 1) * o for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True))
 
+    def weights(self) -> list[tuple[int, int, int]]:
+        """Shapes `(in, out, 1)` of the layers' weights, each followed by `out` biases."""
+        return [(i, o, 1) for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True)]
+
     def layers(self, parameters: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Views `[K, in, out]` and `[K, 1, out]` of the rows `[K, num_parameters]`."""
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))

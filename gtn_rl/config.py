@@ -116,6 +116,13 @@ class TrainConfig:
     warmup_learning_rate: float = 3e-3
     """Adam's first step size in that."""
 
+    warmup_copies: int = 64
+    """Real environments side by side in that; 128 steps in each make up a batch of experience."""
+
+    warmup_batch: int = 1024
+    """Real steps that each of its updates looks at. Tasks with contact need few environments and
+    small updates."""
+
     coverage: bool = True
     """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
     agents between perfect and random meet in the target."""
@@ -262,7 +269,8 @@ class TrainConfig:
             "max_real_steps", "max_minutes", "evaluate_every", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise", "showing_rate", "warmup_learning_rate", "imitation_learning_rate",
+            "outer_noise", "showing_rate", "warmup_learning_rate", "warmup_copies",
+            "warmup_batch", "imitation_learning_rate",
             "stock_steps", "deviation", "workers", "task_timeout", "horizon",
         )  # fmt: skip
         for name in positive:

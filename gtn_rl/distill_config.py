@@ -62,6 +62,12 @@ class DistillConfig:
     warmup_learning_rate: float = 1e-3
     """Adam's first step size in that."""
 
+    warmup_copies: int = 64
+    """Real environments side by side in that; 128 steps in each make up a batch of experience."""
+
+    warmup_batch: int = 1024
+    """Real steps that each of its updates looks at."""
+
     starts: int = 256
     """Random pairs that are tried before they are learned, or random experts before a warm-up."""
 
@@ -159,15 +165,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "networks": ("8xtanh:64-64",),
         "max_real_steps": 5_000_000,
         "max_minutes": 25.0,
-        # Return alone stalls early: standing still pays, too. Not yet run to its end.
-        "warmup": 1_200_000,
+        # Return alone stalls early: standing still pays, too. With 64 environments and updates of
+        # 1024 steps the expert ends at 600, with these at 3,000.
+        "warmup": 1_000_000,
+        "warmup_learning_rate": 3e-4,
+        "warmup_copies": 16,
+        "warmup_batch": 128,
+        "hidden": (128, 128),
+        "discount": 0.995,
+        "outer_noise": 0.2,
         "starts": 16,
-        "imitation": 150,
+        "imitation": 600,
+        # Adam for the pairs, too, wants bold steps: 1e-2 for 150 steps left clones at 1,000.
+        "imitation_learning_rate": 2e-2,
         "copies": 8,
         "exam_copies": 2,
         "outer_learning_rate": 3e-3,
         "target_return": 3_000.0,
-        "outer_noise": 0.3,
     },
 }
 """Settings for known targets; whatever is not named here has the default."""

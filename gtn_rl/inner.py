@@ -20,6 +20,9 @@ from gtn_rl.gradients import even_out_data
 from gtn_rl.interaction import interact
 from gtn_rl.perfect import Perfect
 
+_TOGETHER = 8192
+"""Observations of all members that an environment looks at together."""
+
 
 def inner_loop(
     env: SyntheticEnv, config: TrainConfig, generator: torch.Generator, *, create_graph: bool
@@ -90,9 +93,7 @@ def _batches(
     noise = torch.randn(math.prod(shape), env.noise_size, generator=generator, dtype=dtype)
     # Batch by batch, what a curriculum shows the later.
     progress = torch.linspace(0, 1, shape[1]).view(1, -1, 1).expand(shape).reshape(-1)
-    observations = env.initial(noise.expand(env.members, -1, -1), progress)
-    data = torch.cat([observations, env.lesson(observations, progress)], -1)
-    data = data.view(env.members, *shape, -1)
+    data = _said(env, noise, progress).view(env.members, *shape, -1)
     if config.even_out and env.members == 1:
         data = data[0]
         even_out_data(data, env.std)
@@ -111,6 +112,20 @@ def _batches(
         Batch(observation, lesson, explore, env.reward, unit)
         for observation, lesson, explore in zip(*(c.unbind(1) for c in columns), strict=True)
     ]
+
+
+def _said(env: SyntheticEnv, noise: Tensor, progress: Tensor) -> Tensor:
+    """Observations and lessons `[P, N, O + L]` for noise `[N, noise_size]`, all as `env` has them.
+
+    Where nothing is differentiated, a part at a time: hidden units of millions of observations are
+    gigabytes, and to be given so much memory takes longer than to compute them.
+    """
+    size = len(noise) if torch.is_grad_enabled() else max(1, _TOGETHER // env.members)
+    parts = []
+    for some, when in zip(noise.split(size), progress.split(size), strict=True):
+        observations = env.initial(some.expand(env.members, -1, -1), when)
+        parts.append(torch.cat([observations, env.lesson(observations, when)], -1))
+    return torch.cat(parts, 1)
 
 
 def act(learners: Sequence[Student], observations: Tensor) -> Tensor:

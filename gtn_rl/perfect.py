@@ -34,7 +34,7 @@ from gtn_rl.seeding import derive, generator
 _TEMPERATURE = 0.2
 """Of the softmax over rewards by which a perfect learner explores."""
 
-_COPIES, _LENGTH, _EPOCHS, _BATCH = 64, 128, 10, 1024
+_JUDGED, _LENGTH, _EPOCHS = 64, 128, 10
 
 
 def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
@@ -123,18 +123,21 @@ def warm_up(
     budget = min(config.warmup, config.max_real_steps)
     policy = partial(perfect_learner, env)
     before = {name: value.clone() for name, value in env.state_dict().items()}
-    with RealEnvs(task, actions, 1, _COPIES) as real:
+    with (
+        RealEnvs(task, actions, 1, _JUDGED) as real,
+        RealEnvs(task, actions, 1, config.warmup_copies) as practice,
+    ):
 
         def score() -> float:
             seed, source = derive(config.seed, stream, 0), generator(config.seed, stream, 0)
             return float(robust_returns(real, task, policy, seed, source).mean())
 
         start = score()
-        _ascend(env, real, actions, critic, config, stream, budget, report)
+        _ascend(env, practice, actions, critic, config, stream, real.steps, budget, report)
         if score() < start:
             env.load_state_dict(before)
         source = generator(config.seed, stream, 3)
-        share = torch.linspace(0, 1, _COPIES)
+        share = torch.linspace(0, 1, _JUDGED)
 
         def confused(observation: Tensor) -> Tensor:
             chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
@@ -143,14 +146,17 @@ def warm_up(
 
         real.reset(derive(config.seed, stream, 3))
         rollout = real.rollout(confused, min(task.horizon or 256, 256), source)
-        return rollout.observation[rollout.valid], real.steps
+        return rollout.observation[rollout.valid], real.steps + practice.steps
 
 
 def _ascend(
     env: SyntheticEnv, real: RealEnvs, actions: Actions, critic: Critic, config: TrainConfig,
-    stream: int, budget: int, report: Callable[[float, float], None],
+    stream: int, before: int, budget: int, report: Callable[[float, float], None],
 ) -> None:  # fmt: skip
-    """PPO (Schulman et al. 2017) on the perfect learner's policy, until the budget is used up."""
+    """PPO (Schulman et al. 2017) on the perfect learner's policy, until the budget is used up.
+
+    So many of its steps were used `before`.
+    """
     policy = partial(perfect_learner, env)
     optimizer = torch.optim.Adam(env.parameters(), config.warmup_learning_rate)
     shuffle = generator(config.seed, stream, 1)
@@ -159,21 +165,22 @@ def _ascend(
         source = generator(config.seed, stream, 2, index)
         experience = collect(policy, real, actions, critic, config, source, _LENGTH)
         rows = experience.weight[0].nonzero()[:, 0]
-        remaining = max(1 - real.steps / budget, 0.05)
+        used = (before + real.steps) / budget
+        remaining = max(1 - used, 0.05)
         optimizer.param_groups[0]["lr"] = config.warmup_learning_rate * remaining
         for _ in range(_EPOCHS):
             order = rows[torch.randperm(len(rows), generator=shuffle)]
-            for batch in torch.split(order, _BATCH):
+            for batch in torch.split(order, config.warmup_batch):
                 part = type(experience)(*(column[:, batch] for column in experience))
                 loss = -surrogate(policy, part, actions, config.clip)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
                 optimizer.step()
-        critic.fit(*experience.values(), source)
-        if real.steps >= budget:
+        critic.fit(*experience.values(), source, batch_size=config.warmup_batch)
+        if used >= 1:
             return
         finished = real.finished()
         if index % 5 == 0 and finished is not None:
-            report(finished, real.steps / budget)
+            report(finished, used)
             real.forget()

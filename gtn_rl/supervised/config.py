@@ -40,6 +40,10 @@ class SupervisedConfig:
     draw: int = 0
     """Of the kinds of learners, how many are drawn for each outer step; all of them if 0."""
 
+    weight_norm: bool = False
+    """Learners' weights are normalised, each unit's as a direction and a length, as in Such et al.
+    2020; one learning rate then fits more shapes."""
+
     real_batch: int = 256
     """Real training examples on which each trained learner is scored for the meta-gradient."""
 

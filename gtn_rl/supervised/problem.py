@@ -162,7 +162,10 @@ def taught(
         for group in groups:
             group = group if count is None else replace(group, count=count)
             dtype = next(teacher.parameters()).dtype
-            fresh = draw(group, data.shape, data.classes, generator=generator, dtype=dtype)
+            fresh = draw(
+                group, data.shape, data.classes, generator=generator, dtype=dtype,
+                weight_norm=config.weight_norm,
+            )  # fmt: skip
             lesson = told.lesson(group.count, generator)
             stacks += fit(
                 fresh, lesson, create_graph=create_graph, keep=keep, segment=config.segment
