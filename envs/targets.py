@@ -81,6 +81,11 @@ def describe(target: str | Factory) -> Target:
     try:
         env = gym.make(target) if isinstance(target, str) else target()
     except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
+        if target in gym.registry or factory is not None:
+            raise UsageError(
+                f"environment {target!r} cannot be made: {error}. Gymnasium's MuJoCo tasks need "
+                "pip install 'gtn_rl[mujoco]'"
+            ) from error
         raise UsageError(
             f"no environment {target!r} in Gymnasium.{did_you_mean(str(target), gym.registry)}"
         ) from error

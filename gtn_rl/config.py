@@ -256,6 +256,9 @@ class TrainConfig:
     critic_learning_rate: float = 1e-3
     """Adam's step size for the critic of the real task."""
 
+    critic_epochs: int = 4
+    """Its passes over each batch of experience."""
+
     averaging: float = 0.9
     """Decay of the moving average of the parameters; the average is what is evaluated and saved."""
 
@@ -268,9 +271,9 @@ class TrainConfig:
         positive = (
             "max_real_steps", "max_minutes", "evaluate_every", "inner_steps",
             "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
-            "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate", "starts",
-            "outer_noise", "showing_rate", "warmup_learning_rate", "warmup_copies",
-            "warmup_batch", "imitation_learning_rate",
+            "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate",
+            "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
+            "warmup_copies", "warmup_batch", "imitation_learning_rate",
             "stock_steps", "deviation", "workers", "task_timeout", "horizon",
         )  # fmt: skip
         for name in positive:

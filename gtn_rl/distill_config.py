@@ -114,6 +114,9 @@ class DistillConfig:
     critic_learning_rate: float = 1e-3
     """Adam's step size for the critic of the real task."""
 
+    critic_epochs: int = 4
+    """Its passes over each batch of experience."""
+
     averaging: float = 0.9
     """Decay of the moving average of the pairs; the average is what is evaluated and saved."""
 
@@ -171,6 +174,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup_learning_rate": 3e-4,
         "warmup_copies": 16,
         "warmup_batch": 128,
+        "critic_epochs": 10,
         "hidden": (128, 128),
         "discount": 0.995,
         "outer_noise": 0.2,

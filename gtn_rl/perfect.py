@@ -177,7 +177,10 @@ def _ascend(
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
                 optimizer.step()
-        critic.fit(*experience.values(), source, batch_size=config.warmup_batch)
+        critic.fit(
+            *experience.values(), source,
+            epochs=config.critic_epochs, batch_size=config.warmup_batch,
+        )  # fmt: skip
         if used >= 1:
             return
         finished = real.finished()

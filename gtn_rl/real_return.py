@@ -243,7 +243,9 @@ class RealReturn:
             partial(play, learners), self._real, self.actions, self._critic, config, source,
             config.rollout_steps,
         )  # fmt: skip
-        error = self._critic.fit(*experience.values(), generator(config.seed, _CRITIC, step))
+        error = self._critic.fit(
+            *experience.values(), generator(config.seed, _CRITIC, step), epochs=config.critic_epochs
+        )
         gain = partial(surrogate, experience=experience, actions=self.actions, clip=config.clip)
         row = {"return": self._real.finished(), "critic_error": error}
         return (lambda trained: gain(partial(play, trained))), row

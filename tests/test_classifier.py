@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 from gtn_rl.agents.classifier import Group, Lesson, draw, fit, parse_group
 from gtn_rl.agents.cnn import CNN
@@ -73,6 +74,50 @@ def test_training_is_that_of_torch_nn_and_torch_optim(text, shape, generator):
             F.cross_entropy(module(inputs[0]), targets[0]).backward()
             optimizer.step()
         torch.testing.assert_close(trained.logits(exam)[row], module(exam[0]))
+
+
+@pytest.mark.parametrize(("text", "shape"), [("2xmlp@relu:7", (12,)), ("2xcnn3@relu:4", (2, 9))])
+def test_normalised_weights_train_as_those_of_torch(text, shape, generator):
+    told = lesson(generator, 5, 6, torch.Size(shape).numel(), 3)
+    classifiers = draw(
+        parse_group(text), shape, 3, generator=generator, dtype=F64, weight_norm=True
+    )
+    (trained,) = fit(classifiers, told)
+    exam = torch.randn(1, 8, torch.Size(shape).numel(), generator=generator, dtype=F64)
+    plain = classifiers.network.network
+    start = plain(classifiers.parameters[:, : plain.num_parameters], exam.expand(2, -1, -1))
+    torch.testing.assert_close(classifiers.logits(exam), start)
+    for row in range(2):
+        module = module_of(plain, classifiers.parameters[row, : plain.num_parameters])
+        for layer in module:
+            if hasattr(layer, "weight"):
+                weight_norm(layer)
+        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+        for inputs, targets, rate, momentum in zip(*told, strict=True):
+            optimizer.param_groups[0].update(lr=float(rate), momentum=float(momentum))
+            optimizer.zero_grad()
+            F.cross_entropy(module(inputs[0]), targets[0]).backward()
+            optimizer.step()
+        torch.testing.assert_close(trained.logits(exam)[row], module(exam[0]))
+
+
+@pytest.mark.parametrize("text", ["4xmlp@tanh:2..9", "4xcnn3@relu:2..9-3..8"])
+def test_dead_units_have_no_say_in_normalised_networks(text, generator):
+    """Their weights have no direction, and nothing may become of that."""
+    classifiers = draw(
+        parse_group(text), (1, 10), 3, generator=generator, dtype=F64, weight_norm=True
+    )
+    told = lesson(generator, 4, 8, 10, 3)
+    inputs = told.inputs.requires_grad_()
+    (trained,) = fit(classifiers, told, create_graph=True)
+    (gradient,) = torch.autograd.grad(trained.parameters.square().sum(), inputs)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+    # Lengths of dead units start at 1 and stay there: nothing comes of them.
+    lengths = classifiers.network.network.num_parameters
+    before, after = (stack.parameters[:, lengths:] for stack in (classifiers, trained))
+    assert (before == 1).any()
+    torch.testing.assert_close(after[before == 1], before[before == 1])
 
 
 @pytest.mark.parametrize("text", ["6xmlp@tanh:2..9-3..8", "6xcnn3@relu:2..9-3..8"])

@@ -58,18 +58,40 @@ def test_the_search_goes_on_where_all_returns_are_the_same():
         assert real.evaluate(partial(perfect_learner, env), 1).mean() > -999
 
 
-def test_the_warm_up_learns_a_task_within_its_budget():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warmup": 120_000},
+        # Fewer real steps do where updates are small.
+        {"warmup": 60_000, "warmup_copies": 8, "warmup_batch": 128, "warmup_learning_rate": 1e-3},
+    ],
+)
+def test_the_warm_up_learns_a_task_within_its_budget(settings):
     task = describe("CartPole-v1")
     actions = make_actions(task.action_space, 0.4)
-    config = TrainConfig(starts=16, warmup=120_000)
+    config = TrainConfig(starts=16, **settings)
     env, _ = search(task, actions, config, 0)
     critic = Critic(env.mean, env.std, 1e-3, torch.Generator().manual_seed(0))
     visited, steps = warm_up(env, task, actions, critic, config, 1)
     # Two evaluations of 64 episodes and the last look around come on top of the budget.
-    assert steps < 120_000 + 64 * 128 + 2 * 64 * 500 + 64 * 256
+    assert steps < config.warmup + 64 * 128 + 2 * 64 * 500 + 64 * 256
     assert visited.shape[1] == 4
     with RealEnvs(task, actions, 1, 20) as real:
         assert real.evaluate(partial(perfect_learner, env), 1).mean() > 300
+
+
+def test_what_an_environment_lacks_is_said():
+    """It is known, its package is not there: no id would help."""
+
+    def lacking():
+        raise ModuleNotFoundError("No module named 'imageio'")
+
+    gym.register("Lacking-v0", lacking)
+    try:
+        with pytest.raises(UsageError, match="cannot be made: No module named 'imageio'"):
+            describe("Lacking-v0")
+    finally:
+        gym.registry.pop("Lacking-v0")
 
 
 def test_a_shared_best_return_is_nothing_to_climb():
