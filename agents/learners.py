@@ -173,7 +173,11 @@ class Actors:
         self, parameters: Tensor, gathered: Tensor | None, batch: Batch, create_graph: bool
     ) -> Tensor:
         """Gradients `[K, D]` of the algorithms' losses."""
-        outputs = self.network(parameters, batch.observation)
+        if create_graph:
+            outputs, pull = self.network(parameters, batch.observation), None
+        else:
+            outputs, pull = self.network.pullback(parameters, batch.observation)
+            outputs.requires_grad_()
         if gathered is None:
             gathered = outputs
         losses = [
@@ -184,7 +188,9 @@ class Actors:
             for part, start, stop in slices(self.parts)
         ]  # fmt: skip
         total = torch.cat(losses).sum()
-        return torch.autograd.grad(total, parameters, create_graph=create_graph)[0]
+        if pull is None:
+            return torch.autograd.grad(total, parameters, create_graph=True)[0]
+        return pull(torch.autograd.grad(total, outputs)[0])
 
     def outputs(self, observations: Tensor) -> Tensor:
         """With what the learners act in the real environment: logits or means `[K, N, A]`."""

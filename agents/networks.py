@@ -100,6 +100,52 @@ class MLP:
             inputs = self._activate(torch.baddbmm(hidden_bias, inputs, hidden_weight))
         return torch.baddbmm(bias, inputs, weight)
 
+    def pullback(
+        self, parameters: Tensor, inputs: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The outputs `[K, N, A]`, and a function from derivatives by them to those by the rows.
+
+        The same operations as autograd's, without its graph and in place: for what is not to be
+        differentiated again. Memory that autograd asked for anew at every step took as long as the
+        products of matrices in a generation of evolution.
+        """
+        with torch.no_grad():
+            layers = self.layers(parameters)
+            values = [inputs]
+            for weight, bias in layers[:-1]:
+                values.append(self._activate(torch.baddbmm(bias, values[-1], weight)))
+            weight, bias = layers[-1]
+            outputs = torch.baddbmm(bias, values[-1], weight)
+
+        def pull(signal: Tensor) -> Tensor:
+            parts: list[Tensor] = []
+            with torch.no_grad():
+                for index in range(len(layers) - 1, -1, -1):
+                    before = values[index]
+                    own = torch.bmm(before.transpose(1, 2), signal)
+                    parts = [own.flatten(1), signal.sum(1), *parts]
+                    if index:
+                        signal = torch.bmm(signal, layers[index][0].transpose(1, 2))
+                        self._activate_back(signal, before)
+                return torch.cat(parts, 1)
+
+        return outputs, pull
+
+    def _activate_back(self, signal: Tensor, activated: Tensor) -> None:
+        parts = (
+            ((self.activation, len(signal)),)
+            if isinstance(self.activation, str)
+            else self.activation
+        )
+        start = 0
+        for name, count in parts:
+            own, values = signal[start : start + count], activated[start : start + count]
+            if name == "tanh":
+                torch.ops.aten.tanh_backward.grad_input(own, values, grad_input=own)
+            else:
+                torch.ops.aten.threshold_backward.grad_input(own, values, 0, grad_input=own)
+            start += count
+
     def _activate(self, values: Tensor) -> Tensor:
         if isinstance(self.activation, str):
             return ACTIVATIONS[self.activation](values)

@@ -33,6 +33,19 @@ def test_stack_equals_separate_torch_networks(activation, module, generator):
         torch.testing.assert_close(outputs[k], single(inputs[k]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu", (("tanh", 3), ("relu", 2))])
+def test_the_pullback_is_autograds_to_the_last_bit(activation, generator):
+    network = MLP((4, 6, 5, 3), activation)
+    parameters = torch.randn(5, network.num_parameters, generator=generator).requires_grad_()
+    inputs = torch.randn(5, 20, 4, generator=generator)
+    signal = torch.randn(5, 20, 3, generator=generator)
+    outputs = network(parameters, inputs)
+    (wanted,) = torch.autograd.grad(outputs, parameters, signal)
+    same, pull = network.pullback(parameters, inputs)
+    assert torch.equal(outputs, same)
+    assert torch.equal(wanted, pull(signal.clone()))
+
+
 def test_orthogonal_weights_have_their_gain(generator):
     network = MLP((4, 64, 64, 2))
     for layer, (weight, bias) in enumerate(
