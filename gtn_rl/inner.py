@@ -122,7 +122,7 @@ def _said(env: SyntheticEnv, noise: Tensor, progress: Tensor) -> Tensor:
     """
     size = len(noise) if torch.is_grad_enabled() else max(1, _TOGETHER // env.members)
     parts = []
-    for some, when in zip(noise.split(size), progress.split(size), strict=True):
+    for some, when in zip(torch.split(noise, size), torch.split(progress, size), strict=True):
         observations = env.initial(some.expand(env.members, -1, -1), when)
         parts.append(torch.cat([observations, env.lesson(observations, when)], -1))
     return torch.cat(parts, 1)
