@@ -166,7 +166,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "pairs": 64,
         "optimizer": "adam",
         "networks": ("8xtanh:64-64",),
-        "max_real_steps": 3_500_000,
+        "max_real_steps": 3_000_000,
         "max_minutes": 25.0,
         # Return alone stalls early: standing still pays, too. In 64 environments and updates of
         # 1024 steps the expert ends at 600, with these at 3,000 and more.
@@ -176,8 +176,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup_batch": 128,
         "critic_epochs": 10,
         "hidden": (128, 128),
-        # With less, an expert of one seed learned to stand still.
-        "outer_noise": 0.3,
+        # At 0.3 the expert is better, 3,470, but bangs from bound to bound: clones of it had 600 to
+        # 1,500.
+        "outer_noise": 0.2,
         "starts": 16,
         "imitation": 600,
         # Adam for the pairs, too, wants bold steps: 1e-2 for 150 steps left clones at 1,000.
