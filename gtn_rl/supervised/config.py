@@ -42,7 +42,7 @@ class SupervisedConfig:
 
     weight_norm: bool = False
     """Learners' weights are normalised, each unit's as a direction and a length, as in Such et al.
-    2020; one learning rate then fits more shapes."""
+    2020."""
 
     real_batch: int = 256
     """Real training examples on which each trained learner is scored for the meta-gradient."""
