@@ -16,8 +16,8 @@ from gtn_rl.agents.networks import MLP
 class WeightNorm:
     """The same networks with weights `length * v / |v|` (Salimans and Kingma 2016, equation 2).
 
-    Gradient descent changes directions and lengths apart. Rows are those of the plain network, with v
-    for the weights, and the lengths of all units behind them.
+    Gradient descent changes directions and lengths apart. Rows are those of the plain network, with
+    v for the weights, and the lengths of all units behind them.
 
     Args:
         network: The plain network.
