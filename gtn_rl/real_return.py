@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -43,7 +44,7 @@ _COVERAGE = 8
 _VISITED = 2048
 """States kept of those that agents between perfect and random met, and of those learners meet."""
 
-_OBSERVATIONS = 4096
+_OBSERVATIONS = 6400
 """Observations that all learners of a population together see in one inner step."""
 
 
@@ -271,8 +272,10 @@ class RealReturn:
             step: Outer step.
         """
         # Some members at a time: what their learners work on then stays in the processor's cache.
-        size = max(1, _OBSERVATIONS // (self.config.num_learners * self.config.batch_size))
-        results = [self._fitness(rows, step) for rows in torch.split(population.float(), size)]
+        each = self.config.num_learners * self.config.batch_size
+        parts = math.ceil(len(population) * each / max(_OBSERVATIONS, each))
+        rows = torch.tensor_split(population.float(), parts)
+        results = [self._fitness(some, step) for some in rows]
         return torch.cat([values for values, _ in results]), sum(steps for _, steps in results)
 
     def _fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
