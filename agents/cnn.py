@@ -118,6 +118,4 @@ class CNN:
         return list(zip((self.shape[0], *self.channels[:-1]), self.channels, strict=True))
 
     def _counts(self) -> list[int]:
-        taps = self.kernel ** (len(self.shape) - 1)
-        convolutions = [n for i, o in self._pairs() for n in (i * o * taps, o)]
-        return [*convolutions, self.channels[-1] * self.pixels * self.outputs, self.outputs]
+        return [n for i, o, taps in self.weights() for n in (i * o * taps, o)]

@@ -95,10 +95,7 @@ class MLP:
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Outputs `[K, N, sizes[-1]]` of K networks for their own inputs `[K, N, sizes[0]]`."""
-        *hidden, (weight, bias) = self.layers(parameters)
-        for hidden_weight, hidden_bias in hidden:
-            inputs = self._activate(torch.baddbmm(hidden_bias, inputs, hidden_weight))
-        return torch.baddbmm(bias, inputs, weight)
+        return self._through(self.layers(parameters), inputs)[-1]
 
     def pullback(
         self, parameters: Tensor, inputs: Tensor
@@ -111,11 +108,7 @@ class MLP:
         """
         with torch.no_grad():
             layers = self.layers(parameters)
-            values = [inputs]
-            for weight, bias in layers[:-1]:
-                values.append(self._activate(torch.baddbmm(bias, values[-1], weight)))
-            weight, bias = layers[-1]
-            outputs = torch.baddbmm(bias, values[-1], weight)
+            *values, outputs = self._through(layers, inputs)
 
         def pull(signal: Tensor) -> Tensor:
             parts: list[Tensor] = []
@@ -131,27 +124,33 @@ class MLP:
 
         return outputs, pull
 
-    def _activate_back(self, signal: Tensor, activated: Tensor) -> None:
-        parts = (
-            ((self.activation, len(signal)),)
-            if isinstance(self.activation, str)
-            else self.activation
-        )
-        start = 0
-        for name, count in parts:
-            own, values = signal[start : start + count], activated[start : start + count]
-            if name == "tanh":
-                torch.ops.aten.tanh_backward.grad_input(own, values, grad_input=own)
-            else:
-                torch.ops.aten.threshold_backward.grad_input(own, values, 0, grad_input=own)
-            start += count
+    def _through(self, layers: list[tuple[Tensor, Tensor]], inputs: Tensor) -> list[Tensor]:
+        """The inputs of every layer, and last of all the outputs."""
+        values = [inputs]
+        *hidden, (weight, bias) = layers
+        for hidden_weight, hidden_bias in hidden:
+            values.append(self._activate(torch.baddbmm(hidden_bias, values[-1], hidden_weight)))
+        return [*values, torch.baddbmm(bias, values[-1], weight)]
+
+    def _kinds(self, rows: int) -> tuple[tuple[str, int], ...]:
+        """Activations, each with how many of the rows have it."""
+        return ((self.activation, rows),) if isinstance(self.activation, str) else self.activation
 
     def _activate(self, values: Tensor) -> Tensor:
         if isinstance(self.activation, str):
             return ACTIVATIONS[self.activation](values)
-        parts = torch.split(values, [count for _, count in self.activation])
-        names = [name for name, _ in self.activation]
-        return torch.cat([ACTIVATIONS[n](part) for n, part in zip(names, parts, strict=True)])
+        names, counts = zip(*self.activation, strict=True)
+        parts = zip(names, torch.split(values, counts), strict=True)
+        return torch.cat([ACTIVATIONS[name](part) for name, part in parts])
+
+    def _activate_back(self, signal: Tensor, activated: Tensor) -> None:
+        names, counts = zip(*self._kinds(len(signal)), strict=True)
+        parts = zip(names, torch.split(signal, counts), torch.split(activated, counts), strict=True)
+        for name, own, values in parts:
+            if name == "tanh":
+                torch.ops.aten.tanh_backward.grad_input(own, values, grad_input=own)
+            else:
+                torch.ops.aten.threshold_backward.grad_input(own, values, 0, grad_input=own)
 
 
 def widen(rows: Tensor, narrow: MLP, wide: MLP) -> Tensor:

@@ -54,6 +54,15 @@ class Arguments:
     """Folder for the runs."""
 
 
+def teacher_settings(name: str, inner_steps: int, outer_steps: int) -> SupervisedConfig:
+    """Real data has two numbers a step to learn, which takes a tenth of the outer steps."""
+    return SupervisedConfig(
+        teacher=name, inner_steps=inner_steps, learners=POOL, draw=2, max_minutes=60,
+        outer_steps=outer_steps // (1 if name != "real" else 10), first_rate=0.05,
+        weight_norm=True,
+    )  # fmt: skip
+
+
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
     data, texts = load(arguments.task), candidates(arguments.candidates, 0)
@@ -106,11 +115,7 @@ def main(arguments: Arguments) -> None:
             best = max(by_rate, key=lambda scores: spearman(scores[:, column], truth))
             rows[f"real data, {number} steps"] = correlations(best[:, column])
     for name in arguments.teachers:
-        config = SupervisedConfig(
-            teacher=name, inner_steps=steps, learners=POOL, draw=2, max_minutes=60,
-            outer_steps=arguments.outer_steps // (1 if name != "real" else 10), first_rate=0.05,
-            weight_norm=True,
-        )  # fmt: skip
+        config = teacher_settings(name, steps, arguments.outer_steps)
         result = train(data, arguments.out / f"{name}-{steps}", config, progress_bar=False)
         lap(f"meta-training, {name}, {steps} steps, {config.outer_steps} outer steps")
         scores = proxy_scores(result.teacher, data, config, texts)

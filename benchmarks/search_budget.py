@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from search import POOL
+from search import teacher_settings
 from torch import nn
 
 from gtn_rl.files import write_text
@@ -58,14 +58,12 @@ class Arguments:
 def teachers(data: Data, arguments: Arguments) -> dict[str, tuple[nn.Module, SupervisedConfig]]:
     """Generated data, and real data with and without learned rates."""
     steps = arguments.inner_steps
-    base = SupervisedConfig(
-        inner_steps=steps, learners=POOL, draw=2, max_minutes=60, first_rate=0.05, weight_norm=True,
-        outer_steps=arguments.outer_steps,
-    )  # fmt: skip
     learned = {
-        "generated data": base,
-        "real data, learned rates": replace(base, teacher="real", outer_steps=100),
-    }
+        name: teacher_settings(teacher, steps, arguments.outer_steps)
+        for name, teacher in (
+            ("generated data", "curriculum"), ("real data, learned rates", "real"),
+        )
+    }  # fmt: skip
     made: dict[str, tuple[nn.Module, SupervisedConfig]] = {}
     for name, config in learned.items():
         folder = arguments.out / f"budget-{config.teacher}-{steps}-{config.outer_steps}"
@@ -73,7 +71,9 @@ def teachers(data: Data, arguments: Arguments) -> dict[str, tuple[nn.Module, Sup
             train(data, folder, config, progress_bar=False)
         made[name] = load_teacher(folder, data)
     # The constant rate by which real data ranks best (benchmarks/search.py).
-    plain = replace(base, teacher="real", first_rate=0.02, first_momentum=0.9, weight_norm=False)
+    plain = replace(
+        learned["real data, learned rates"], first_rate=0.02, first_momentum=0.9, weight_norm=False
+    )
     made["real data, constant rate"] = make_teacher(data, plain, generator(0)), plain
     nine = replace(plain, inner_steps=9 * steps)
     made["real data, constant rate, nine times the steps"] = (

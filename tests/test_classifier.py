@@ -21,6 +21,16 @@ def lesson(generator, steps, batch, features, classes):
     return Lesson(inputs, F.one_hot(labels, classes).to(F64), rate, momentum)
 
 
+def train(module, told):
+    """What `fit` does, by torch."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0, momentum=0.5)
+    for inputs, targets, rate, momentum in zip(*told, strict=True):
+        optimizer.param_groups[0].update(lr=float(rate), momentum=float(momentum))
+        optimizer.zero_grad()
+        F.cross_entropy(module(inputs[0]), targets[0]).backward()
+        optimizer.step()
+
+
 def module_of(network, row):
     """The same network made of torch.nn layers."""
     if not isinstance(network, CNN):
@@ -67,12 +77,7 @@ def test_training_is_that_of_torch_nn_and_torch_optim(text, shape, generator):
     exam = torch.randn(1, 8, torch.Size(shape).numel(), generator=generator, dtype=F64)
     for row in range(3):
         module = module_of(classifiers.network, classifiers.parameters[row])
-        optimizer = torch.optim.SGD(module.parameters(), lr=1.0, momentum=0.5)
-        for inputs, targets, rate, momentum in zip(*told, strict=True):
-            optimizer.param_groups[0].update(lr=float(rate), momentum=float(momentum))
-            optimizer.zero_grad()
-            F.cross_entropy(module(inputs[0]), targets[0]).backward()
-            optimizer.step()
+        train(module, told)
         torch.testing.assert_close(trained.logits(exam)[row], module(exam[0]))
 
 
@@ -92,12 +97,7 @@ def test_normalised_weights_train_as_those_of_torch(text, shape, generator):
         for layer in module:
             if hasattr(layer, "weight"):
                 weight_norm(layer)
-        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-        for inputs, targets, rate, momentum in zip(*told, strict=True):
-            optimizer.param_groups[0].update(lr=float(rate), momentum=float(momentum))
-            optimizer.zero_grad()
-            F.cross_entropy(module(inputs[0]), targets[0]).backward()
-            optimizer.step()
+        train(module, told)
         torch.testing.assert_close(trained.logits(exam)[row], module(exam[0]))
 
 
