@@ -132,19 +132,20 @@ class MLP:
             values.append(self._activate(torch.baddbmm(hidden_bias, values[-1], hidden_weight)))
         return [*values, torch.baddbmm(bias, values[-1], weight)]
 
-    def _kinds(self, rows: int) -> tuple[tuple[str, int], ...]:
-        """Activations, each with how many of the rows have it."""
-        return ((self.activation, rows),) if isinstance(self.activation, str) else self.activation
+    def _kinds(self, rows: int) -> tuple[list[str], list[int]]:
+        """Activations, and how many of the rows have each."""
+        kinds = ((self.activation, rows),) if isinstance(self.activation, str) else self.activation
+        return [name for name, _ in kinds], [count for _, count in kinds]
 
     def _activate(self, values: Tensor) -> Tensor:
-        if isinstance(self.activation, str):
-            return ACTIVATIONS[self.activation](values)
-        names, counts = zip(*self.activation, strict=True)
+        names, counts = self._kinds(len(values))
+        if len(names) == 1:
+            return ACTIVATIONS[names[0]](values)
         parts = zip(names, torch.split(values, counts), strict=True)
         return torch.cat([ACTIVATIONS[name](part) for name, part in parts])
 
     def _activate_back(self, signal: Tensor, activated: Tensor) -> None:
-        names, counts = zip(*self._kinds(len(signal)), strict=True)
+        names, counts = self._kinds(len(signal))
         parts = zip(names, torch.split(signal, counts), torch.split(activated, counts), strict=True)
         for name, own, values in parts:
             if name == "tanh":
