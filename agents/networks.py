@@ -102,7 +102,7 @@ class MLP:
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The outputs `[K, N, A]`, and a function from derivatives by them to those by the rows.
 
-        The same operations as autograd's, without its graph and in place: for what is not to be
+        What autograd computes, without its graph and in place: for what is not to be
         differentiated again. Memory that autograd asked for anew at every step took as long as the
         products of matrices in a generation of evolution.
         """
@@ -115,7 +115,11 @@ class MLP:
             with torch.no_grad():
                 for index in range(len(layers) - 1, -1, -1):
                     before = values[index]
-                    own = torch.bmm(before.transpose(1, 2), signal)
+                    if before.shape[2] > signal.shape[2]:
+                        # As in `_through`.
+                        own = torch.bmm(signal.transpose(1, 2), before).transpose(1, 2)
+                    else:
+                        own = torch.bmm(before.transpose(1, 2), signal)
                     parts = [own.flatten(1), signal.sum(1), *parts]
                     if index:
                         signal = torch.bmm(signal, layers[index][0].transpose(1, 2))
@@ -130,7 +134,9 @@ class MLP:
         *hidden, (weight, bias) = layers
         for hidden_weight, hidden_bias in hidden:
             values.append(self._activate(torch.baddbmm(hidden_bias, values[-1], hidden_weight)))
-        return [*values, torch.baddbmm(bias, values[-1], weight)]
+        # MKL takes three times as long for few outputs whose weights are not rows in memory.
+        rows = weight.transpose(1, 2).contiguous().transpose(1, 2)
+        return [*values, torch.baddbmm(bias, values[-1], rows)]
 
     def _kinds(self, rows: int) -> tuple[list[str], list[int]]:
         """Activations, and how many of the rows have each."""
@@ -138,7 +144,10 @@ class MLP:
         return [name for name, _ in kinds], [count for _, count in kinds]
 
     def _activate(self, values: Tensor) -> Tensor:
+        """Activated `values`, which may be overwritten."""
         names, counts = self._kinds(len(values))
+        if names == ["relu"]:
+            return values.relu_()
         if len(names) == 1:
             return ACTIVATIONS[names[0]](values)
         parts = zip(names, torch.split(values, counts), strict=True)

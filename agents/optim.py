@@ -126,8 +126,9 @@ class Adam:
         mean, square = state.averages
         count = state.steps + 1
         mean = torch.lerp(mean, gradient, 1 - self.betas[0])
-        square = torch.addcmul(self.betas[1] * square, gradient, gradient, value=1 - self.betas[1])
-        root = (square / (1 - self.betas[1] ** count) + self.eps_root).sqrt()
+        # In place where autograd keeps nothing of what is overwritten: memory costs more than sums.
+        square = (self.betas[1] * square).addcmul_(gradient, gradient, value=1 - self.betas[1])
+        root = (square / (1 - self.betas[1] ** count)).add_(self.eps_root).sqrt_()
         scale = learning_rate / -(1 - self.betas[0] ** count)
         new = torch.addcdiv(parameters, scale * mean, root + self.eps)
         return new, OptimizerState(count, (mean, square))

@@ -3,7 +3,9 @@
 The learners are those of the strongest peer's experiments: PPO with 10,000 synthetic steps (five
 rollouts, 10 epochs of 10 minibatches) and DQN with 10,000 synthetic steps (1,000 updates on batches
 of 100). The population is the first one of a run, and one in which learners hold the pole for long,
-found by a minute of evolution: real episodes are then up to 500 steps. Usage:
+that of the shipped environment: real episodes are then up to 500 steps. Each by the batch of one
+process with the torch threads of `--threads`, and by so many processes of one thread and so many
+workers of a local Ray, worker start excluded. Usage:
 
     python benchmarks/generation.py [--repeats 3] [--threads 2] [--profile]
 """
@@ -23,6 +25,8 @@ from torch.nn.utils import parameters_to_vector
 from gtn_rl import from_pretrained
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import describe
+from gtn_rl.executors import make_executor
+from gtn_rl.outer.evolution import Generation, make_strategy
 from gtn_rl.real_return import RealReturn
 from gtn_rl.settings import settings_for
 
@@ -47,49 +51,55 @@ class Arguments:
     """Print where the time goes instead."""
 
 
-def populations(config: TrainConfig, count: int) -> dict[str, tuple[torch.Tensor, RealReturn]]:
+def generations(members: int) -> dict[str, Generation]:
     """Populations around an untrained environment and around the shipped one."""
-    task = describe("CartPole-v1")
-    shipped = from_pretrained("gtn_rl/CartPole-v1")
-    problem = RealReturn(task, config)
-    problem.scales = shipped.mean, shipped.std
-    mean = parameters_to_vector(shipped.parameters())
-    noise = torch.randn(count, len(mean), generator=torch.Generator().manual_seed(0))
-    return {
-        "untrained": (0.3 * noise, problem),
-        "trained": (mean + 0.02 * noise, problem),
-    }
+    mean = parameters_to_vector(from_pretrained("gtn_rl/CartPole-v1").parameters())
+    centers = {"untrained": (torch.zeros_like(mean), 0.3), "trained": (mean, 0.02)}
+    found = {}
+    for kind, (center, deviation) in centers.items():
+        strategy = make_strategy("snes", members, deviation, 0.0)
+        found[kind] = Generation(strategy, strategy.initial(center), 0, 0)
+    return found
 
 
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(arguments.threads)
+    shipped = from_pretrained("gtn_rl/CartPole-v1")
     rows = []
     for name, learners in LEARNERS.items():
-        config = replace(
+        base = replace(
             settings_for("CartPole-v1", "evolution"), copies=50, exam_copies=1, **learners
         )
-        for kind, (population, problem) in populations(config, arguments.population).items():
-            if arguments.profile:
-                with torch.profiler.profile() as profile:
-                    problem.fitness(population, 0)
-                table = profile.key_averages().table("self_cpu_time_total", row_limit=14)
-                print(name, kind, table)
-                continue
-            seconds, fitness, steps = [], torch.zeros(1), 0
-            for step in range(arguments.repeats):
-                start = time.perf_counter()
-                fitness, steps = problem.fitness(population, step)
-                seconds.append(time.perf_counter() - start)
-            row = {
-                "learner": name,
-                "population": kind,
-                "seconds": round(median(seconds), 2),
-                "mean_return": round(float(fitness.mean()), 1),
-                "real_steps": steps,
-                "threads": arguments.threads,
-            }
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+        for executor in ("batch",) if arguments.profile else ("batch", "processes", "ray"):
+            config = replace(base, executor=executor, workers=arguments.threads)
+            with RealReturn(describe("CartPole-v1"), config) as problem:
+                problem.scales = shipped.mean, shipped.std
+                trainer = make_executor("CartPole-v1", config, problem)
+                for kind, generation in generations(arguments.population).items():
+                    if arguments.profile:
+                        with torch.profiler.profile() as profile:
+                            trainer.fitness(generation)
+                        table = profile.key_averages().table("self_cpu_time_total", row_limit=14)
+                        print(name, kind, table)
+                        continue
+                    trainer.fitness(generation)
+                    seconds, fitness, steps = [], torch.zeros(1), 0
+                    for step in range(1, 1 + arguments.repeats):
+                        start = time.perf_counter()
+                        fitness, steps = trainer.fitness(generation._replace(step=step))
+                        seconds.append(time.perf_counter() - start)
+                    row = {
+                        "learner": name,
+                        "executor": executor,
+                        "population": kind,
+                        "seconds": round(median(seconds), 2),
+                        "mean_return": round(float(fitness.mean()), 1),
+                        "real_steps": steps,
+                        "threads": arguments.threads,
+                    }
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
+                trainer.close()
     if rows:
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

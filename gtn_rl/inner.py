@@ -102,7 +102,8 @@ def _batches(
         data = data.reshape(env.members, *shape, -1)
         if env.members == 1:
             return data[0]
-        return torch.cat([part.flatten(0, 1) for part in torch.split(data, counts, 1)])
+        parts = [part.flatten(0, 1) for part in torch.split(data, counts, 1)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     explore = torch.randn(*shape, action_size(space) + 1, generator=generator, dtype=dtype)
     exploration = rows(explore.expand(env.members, *explore.shape))

@@ -44,8 +44,8 @@ _COVERAGE = 8
 _VISITED = 2048
 """States kept of those that agents between perfect and random met, and of those learners meet."""
 
-_OBSERVATIONS = 6400
-"""Observations that all learners of a population together see in one inner step."""
+_OBSERVATIONS = 3200
+"""Observations that all learners of a population together see in one inner step, for each core."""
 
 
 class Teach(Protocol):
@@ -273,7 +273,8 @@ class RealReturn:
         """
         # Some members at a time: what their learners work on then stays in the processor's cache.
         each = self.config.num_learners * self.config.batch_size
-        parts = math.ceil(len(population) * each / max(_OBSERVATIONS, each))
+        most = max(_OBSERVATIONS * torch.get_num_threads(), each)
+        parts = math.ceil(len(population) * each / most)
         rows = torch.tensor_split(population.float(), parts)
         results = [self._fitness(some, step) for some in rows]
         return torch.cat([values for values, _ in results]), sum(steps for _, steps in results)
