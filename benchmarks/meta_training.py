@@ -2,7 +2,8 @@
 
 Trains a target for several outer seeds, one process after another, then judges every artifact with
 stock SB3 agents (final, greedy) that take as many steps as in the zoo's table. Scores go, as they
-come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Usage:
+come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Where the shipped
+environment went on by evolution (Pendulum), so do these. Usage:
 
     python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10]
 """
@@ -21,9 +22,10 @@ import tyro
 from zoo import OFF_POLICY, PLAN
 
 from gtn_rl import compare
-from gtn_rl.artifact import read_config
+from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.files import write_text
 
+EVOLVED = ("Pendulum-v1",)
 RESULTS = Path(__file__).parent / "results" / "meta_training.json"
 
 
@@ -46,17 +48,13 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    rows = measured()
     for seed in range(arguments.seeds):
         folder = arguments.out / arguments.task / f"seed{seed}"
-        command = [
-            str(Path(sys.executable).parent / "gtn-rl"), "train", arguments.task,
-            "--out", str(folder), "--seed", str(seed), "--no-progress",
-        ]  # fmt: skip
-        if not folder.exists():
-            subprocess.run(command, check=True)
-        elif costs(folder)["stopped"] == "still running":
-            subprocess.run([*command, "--resume"], check=True)
+        train(folder, arguments.task, seed)
+        if arguments.task in EVOLVED:
+            first, folder = folder, folder.with_name(f"seed{seed}-evolved")
+            train(folder, arguments.task, seed, "--estimator", "evolution", "--init", str(first))
         key = f"{arguments.task} seed {seed}"
         done = rows.get(key, {})
         peak = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
@@ -75,15 +73,33 @@ def main(arguments: Arguments) -> None:
                 row[f"{name}_agents"] = count
                 row[f"{name}_iqm"] = round(cell.summary().iqm, 1)
                 row[f"{name}_min"] = round(cell.summary().min, 1)
-        rows[key] = row
+        # Read anew: another run of this script may have written in between.
+        rows = measured() | {key: row}
         print(key, json.dumps(row), flush=True)
         write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
 
 
+def measured() -> dict[str, Any]:
+    """What was measured so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+
+
+def train(folder: Path, task: str, seed: int, *options: str) -> None:
+    """Run `gtn-rl train`, or go on with it, unless it is done."""
+    command = [
+        str(Path(sys.executable).parent / "gtn-rl"), "train", task,
+        "--out", str(folder), "--seed", str(seed), "--no-progress", *options,
+    ]  # fmt: skip
+    if not folder.exists():
+        subprocess.run(command, check=True)
+    elif costs(folder)["stopped"] == "still running":
+        subprocess.run([*command, "--resume"], check=True)
+
+
 def costs(folder: Path) -> dict[str, Any]:
-    """What a run took and what it thinks it reached."""
+    """What a run took, with what it began from, and what it thinks it reached."""
     config = read_config(folder)
-    row = {key: config["training"][key] for key in ("seconds", "real_steps", "stopped")}
+    row = total_costs(folder) | {"stopped": config["training"]["stopped"]}
     return row | {"meta_validation": config["results"]["meta_validation"]}
 
 

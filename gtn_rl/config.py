@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from gymnasium import spaces
 
 from gtn_rl.agents.draw import STOCK as STOCK_ALIKE
-from gtn_rl.agents.draw import check_group, parse_group
+from gtn_rl.agents.draw import WHOLE, check_group, parse_group
 from gtn_rl.agents.draw_interactive import check_interactive
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
@@ -358,6 +358,12 @@ class TrainConfig:
         """Whether learners train as stock agents do, in the library's own batch."""
         groups = [] if self.stock else [parse_group(text) for text in self.learners]
         return any(group.algorithm in STOCK_ALIKE for group in groups)
+
+    @property
+    def num_batched(self) -> int:
+        """Learners of one environment that see `batch_size` observations in every step."""
+        groups = [] if self.stock else [parse_group(text) for text in self.learners]
+        return sum(group.count for group in groups if group.algorithm not in WHOLE)
 
     @property
     def num_learners(self) -> int:
