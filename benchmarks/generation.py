@@ -23,7 +23,6 @@ import tyro
 from torch.nn.utils import parameters_to_vector
 
 from gtn_rl import from_pretrained
-from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import describe
 from gtn_rl.executors import make_executor
 from gtn_rl.outer.evolution import Generation, make_strategy

@@ -123,6 +123,11 @@ class TrainConfig:
     """Real steps that each of its updates looks at. Tasks with contact need few environments and
     small updates."""
 
+    effort: float = 0.0
+    """What the warm-up's policy pays for the mean square of its continuous actions, in half ranges,
+    where advantages have deviation 1. Gentle experts are easier to learn from than those that bang
+    from bound to bound."""
+
     coverage: bool = True
     """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
     agents between perfect and random meet in the target."""
@@ -305,7 +310,7 @@ class TrainConfig:
             raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
             "world_model", "persistence", "truncation", "checkpointing", "presentation",
-            "max_outer_steps", "patience",
+            "max_outer_steps", "patience", "effort",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")

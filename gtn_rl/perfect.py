@@ -173,6 +173,8 @@ def _ascend(
             for batch in torch.split(order, config.warmup_batch):
                 part = type(experience)(*(column[:, batch] for column in experience))
                 loss = -surrogate(policy, part, actions, config.clip)
+                if config.effort:
+                    loss = loss + config.effort * actions.effort(policy(part.observation)).mean()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)

@@ -70,12 +70,15 @@ class RealReturn:
         learners: How many learners a teacher trains, where the settings do not say so.
 
     Raises:
-        UsageError: The target's vector environment cannot be used.
+        UsageError: The target's vector environment cannot be used, or a setting does not fit its
+            actions.
     """
 
     def __init__(
         self, task: Target, config: TrainConfig, teach: Teach | None = None, learners: int = 0
     ) -> None:
+        if config.effort and isinstance(task.action_space, spaces.Discrete):
+            raise UsageError("effort is for continuous actions: leave it at 0")
         self.task, self.config = task, config
         self._teach = teach or partial(_in_synthetic, config=config)
         # One stock-like learner of each kind is enough to compare members by, for all are taught

@@ -15,6 +15,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import perfect_learner, warm_up
+from gtn_rl.real_return import RealReturn
 from gtn_rl.start import _ahead, _Seen, search
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
@@ -78,6 +79,43 @@ def test_the_warm_up_learns_a_task_within_its_budget(settings):
     assert visited.shape[1] == 4
     with RealEnvs(task, actions, 1, 20) as real:
         assert real.evaluate(partial(perfect_learner, env), 1).mean() > 300
+
+
+class Push(gym.Env):
+    """The harder the better."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.uniform(-1, 1, 1).astype("float32"), {}
+
+    def step(self, action):
+        return self.np_random.uniform(-1, 1, 1).astype("float32"), float(action[0]), True, False, {}
+
+
+def test_effort_makes_gentle_experts():
+    task = describe(Push)
+    actions = make_actions(task.action_space, 0.4)
+    strain = []
+    for effort in (0.0, 2.0):
+        config = TrainConfig(
+            starts=8, warmup=20_000, warmup_copies=8, warmup_batch=128, effort=effort
+        )
+        env, _ = search(task, actions, config, 0)
+        critic = Critic(env.mean, env.std, 1e-3, torch.Generator().manual_seed(0))
+        states, _ = warm_up(env, task, actions, critic, config, 1)
+        with torch.no_grad():
+            acted = perfect_learner(env, states.unsqueeze(0))
+        strain.append(float(actions.effort(acted).mean()))
+    assert strain[0] > 0.9
+    assert strain[1] < 0.5 * strain[0]
+
+
+def test_effort_is_refused_where_no_action_is_larger_than_another():
+    with pytest.raises(UsageError, match="continuous actions"):
+        RealReturn(describe("CartPole-v1"), TrainConfig(effort=0.1))
 
 
 def test_what_an_environment_lacks_is_said():
