@@ -180,8 +180,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "warmup_copies": 16,
         "warmup_batch": 128,
         "critic_epochs": 10,
-        # Without it experts of the same return bang from bound to bound, which clones do not learn:
-        # 860 instead of 2,020 (outer seed 1).
+        # Without it experts may bang from bound to bound, which clones do not learn.
         "effort": 0.4,
         # With less, or a discount of 0.995, it may learn to stand still, which pays 1,050.
         "outer_noise": 0.3,
