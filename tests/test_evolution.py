@@ -1,6 +1,9 @@
 """Evolution of synthetic environments: fitness, executors, lost tasks, hybrids, stock learners."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -103,6 +106,23 @@ def test_processes_give_what_the_batch_gives(config):
     spread = run(replace(config, executor="processes"))
     assert torch.equal(parameters(batch), parameters(spread))
     assert batch.real_steps == spread.real_steps
+
+
+KILLED = """
+import os, signal
+from gtn_rl.executors.processes import Processes
+pool = Processes(lambda: None, 2, 60.0)._pool
+print(*{pool.submit(os.getpid).result() for _ in range(4)}, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_leave_with_a_run_that_is_killed():
+    # Workers hold the output open: this returns when the last of them is gone.
+    command = [sys.executable, "-c", KILLED]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == -signal.SIGKILL
+    assert run.stdout.split()
 
 
 class Flaky(gym.Env):

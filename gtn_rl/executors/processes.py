@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -33,7 +35,7 @@ class Processes:
     def _fresh(self) -> ProcessPoolExecutor:
         # Spawned: forked ones hang once torch's thread pool was used.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context)
+        return ProcessPoolExecutor(self._workers, context, initializer=_leave_with_parent)
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P]` and how many real steps were taken."""
@@ -64,3 +66,15 @@ class Processes:
         for process in list((self._pool._processes or {}).values()):
             process.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone: a killed run cannot end its own."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
