@@ -92,11 +92,14 @@ def present(
         population = strategy.ask(state, generator(config.seed, stream, index))
         fitness, used = _judge(show(env, (units * population).float()), task, actions, config, few,
                                (stream, index))  # fmt: skip
-        state = strategy.tell(state, population, fitness)
+        # Where nobody gets anywhere nothing is known of the way: to move would be to wander off.
+        if fitness.max() > fitness.min():
+            state = strategy.tell(state, population, fitness)
         steps += used
         report(float(fitness.mean()), (index + 1) / config.presentation)
     if config.presentation:
-        rows = torch.stack([state.mean, torch.zeros_like(state.mean)])
+        # Of equals the first.
+        rows = torch.stack([torch.zeros_like(state.mean), state.mean])
         final = show(env, (units * rows).float())
         fitness, used = _judge(final, task, actions, config, config.judges, (stream, -1 % 2**31))
         env.load_state_dict(final.select(fitness.argmax(0, keepdim=True)).state_dict())

@@ -139,6 +139,25 @@ EVOLUTION: dict[str, Any] = {
 """Settings of evolution, for every target."""
 
 EVOLVED: dict[str, dict[str, Any]] = {
+    # Goes on from the meta-gradient (--init), whose learners of 64 steps are all taught; stock PPO
+    # gains 4 by what only agents like it can say.
+    "Acrobot-v1": {
+        "max_minutes": 4.0,
+        "population": 24,
+        "deviation": 0.05,
+        "evaluate_every": 5,
+        "learners": (
+            "1xstock-ppo@tanh:64-64/2048",
+            "1xstock-a2c@tanh:64-64/2048",
+            "1xstock-dqn@relu:64-64/5000",
+            "1xperfect",
+        ),
+        "judges": (
+            "12xstock-ppo@tanh:64-64/2048",
+            "12xstock-a2c@tanh:64-64/2048",
+            "12xstock-dqn@relu:64-64/5000",
+        ),
+    },
     # After 64 steps no learner looks at a velocity of a hundredth, whatever is taught: all returns
     # stay the same, and there is nothing to climb.
     "MountainCar-v0": {"inner_steps": 256, "learning_rate": (1e-3, 5e-3)},

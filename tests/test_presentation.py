@@ -82,6 +82,30 @@ def test_what_is_found_has_the_same_best_actions(generator):
     assert present(env, task, actions, none, 0) == 0
 
 
+class Flat(gym.Env):
+    """Whatever is done, it is worth the same."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.uniform(-1, 1, 1).astype("float32"), {}
+
+    def step(self, action):
+        return self.np_random.uniform(-1, 1, 1).astype("float32"), -1.0, True, False, {}
+
+
+def test_where_all_is_worth_the_same_nothing_is_changed():
+    task = describe(Flat)
+    env = gtn_rl.SyntheticEnv(task.observation_space, task.action_space).requires_grad_(False)
+    before = {name: value.clone() for name, value in env.state_dict().items()}
+    config = TrainConfig(presentation=3, candidates=4, judges=("1xstock-a2c@tanh:4/10",))
+    assert present(env, task, make_actions(task.action_space, 0.4), config, 0) > 0
+    for name, value in env.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
 def test_too_few_candidates_are_refused():
     with pytest.raises(UsageError, match="candidates must be at least 4"):
         TrainConfig(candidates=2)
