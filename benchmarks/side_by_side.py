@@ -245,7 +245,7 @@ def tuned(task: str, algorithm: str, seed: int) -> tuple[Any, dict[str, Any]]:
     settings.pop("steps")
     env: Any = make_vec_env(task, settings.pop("n_envs", 1), seed=seed)
     if settings.pop("normalize", False):
-        env = VecNormalize(env, gamma=settings["gamma"])
+        env = VecNormalize(env, gamma=settings.get("gamma", 0.99))
     if deviation := settings.pop("noise_std", 0.0):
         size = env.action_space.shape[0]
         settings["action_noise"] = NormalActionNoise(np.zeros(size), np.full(size, deviation))
