@@ -77,8 +77,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         # The expert's return bounds that of SAC and TD3, which learn all that there is: -156.
         "warmup": 3_000_000,
         "imitation": 120,
-        # The return of such learners is not that of stock agents, whom evolution asks from here on.
-        "max_outer_steps": 120,
         "imitation_learning_rate": 4e-3,
         "inner_steps": 96,
         # A2C, slow as it is here, is what taught stock A2C: -273 after, -1200 before.
@@ -87,7 +85,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-LIKE_STOCK: dict[str, dict[str, Any]] = {
+BANDITS: dict[str, dict[str, Any]] = {
     # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
     # bold steps foretells. So learners train as stock agents do, and agree with the expert; their
     # return is flat for too long.
@@ -120,9 +118,11 @@ LIKE_STOCK: dict[str, dict[str, Any]] = {
         # One agent in ten that never gets there is what there is to find out.
         "judges": ("16xstock-ppo@tanh:64-64/10000", "16xstock-a2c@tanh:64-64/10000"),
     },
+    # The return of learners of 96 steps is not that of stock agents, whom evolution asks from here.
+    "Pendulum-v1": {"max_outer_steps": 120},
 }
-"""Settings of the meta-gradient through learners that train as stock agents do, for bandits: each
-of its steps takes seconds, so there are few."""
+"""Settings of the meta-gradient for bandits alone, mostly through learners that train as stock
+agents do: each of its steps takes seconds, so there are few."""
 
 
 EVOLUTION: dict[str, Any] = {
@@ -192,7 +192,7 @@ def settings_for(
     if dynamics:
         known = {name: value for name, value in known.items() if name != "learners"}
     elif estimator != "evolution":
-        known = known | LIKE_STOCK.get(target, {})
+        known = known | BANDITS.get(target, {})
     if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}
