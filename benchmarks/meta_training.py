@@ -3,7 +3,7 @@
 Trains a target for several outer seeds, one process after another, then judges every artifact with
 stock SB3 agents (final, greedy) that take as many steps as in the zoo's table. Scores go, as they
 come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Where the shipped
-environment went on by evolution (Pendulum), so do these. Usage:
+environment goes on by evolution, Pendulum does here too. Usage:
 
     python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10]
 """
