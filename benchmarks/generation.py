@@ -12,11 +12,14 @@ workers of a local Ray, worker start excluded. Usage:
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import tyro
@@ -25,7 +28,7 @@ from torch.nn.utils import parameters_to_vector
 from gtn_rl import from_pretrained
 from gtn_rl.envs.targets import describe
 from gtn_rl.executors import make_executor
-from gtn_rl.outer.evolution import Generation, make_strategy
+from gtn_rl.outer.evolution import Executor, Generation, make_strategy
 from gtn_rl.real_return import RealReturn
 from gtn_rl.settings import settings_for
 
@@ -61,44 +64,47 @@ def generations(members: int) -> dict[str, Generation]:
     return found
 
 
+def cases(arguments: Arguments) -> Iterator[tuple[dict[str, Any], Executor, Generation]]:
+    """What to time: its names, who trains, and what population."""
+    shipped = from_pretrained("gtn_rl/CartPole-v1")
+    executors = ("batch",) if arguments.profile else ("batch", "processes", "ray")
+    for (name, learners), executor in itertools.product(LEARNERS.items(), executors):
+        config = replace(
+            settings_for("CartPole-v1", "evolution"), copies=50, exam_copies=1,
+            executor=executor, workers=arguments.threads, **learners,
+        )  # fmt: skip
+        with RealReturn(describe("CartPole-v1"), config) as problem:
+            problem.scales = shipped.mean, shipped.std
+            trainer = make_executor("CartPole-v1", config, problem)
+            for kind, generation in generations(arguments.population).items():
+                names = {"learner": name, "executor": executor, "population": kind}
+                yield names, trainer, generation
+            trainer.close()
+
+
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(arguments.threads)
-    shipped = from_pretrained("gtn_rl/CartPole-v1")
     rows = []
-    for name, learners in LEARNERS.items():
-        base = replace(
-            settings_for("CartPole-v1", "evolution"), copies=50, exam_copies=1, **learners
-        )
-        for executor in ("batch",) if arguments.profile else ("batch", "processes", "ray"):
-            config = replace(base, executor=executor, workers=arguments.threads)
-            with RealReturn(describe("CartPole-v1"), config) as problem:
-                problem.scales = shipped.mean, shipped.std
-                trainer = make_executor("CartPole-v1", config, problem)
-                for kind, generation in generations(arguments.population).items():
-                    if arguments.profile:
-                        with torch.profiler.profile() as profile:
-                            trainer.fitness(generation)
-                        table = profile.key_averages().table("self_cpu_time_total", row_limit=14)
-                        print(name, kind, table)
-                        continue
-                    trainer.fitness(generation)
-                    seconds, fitness, steps = [], torch.zeros(1), 0
-                    for step in range(1, 1 + arguments.repeats):
-                        start = time.perf_counter()
-                        fitness, steps = trainer.fitness(generation._replace(step=step))
-                        seconds.append(time.perf_counter() - start)
-                    row = {
-                        "learner": name,
-                        "executor": executor,
-                        "population": kind,
-                        "seconds": round(median(seconds), 2),
-                        "mean_return": round(float(fitness.mean()), 1),
-                        "real_steps": steps,
-                        "threads": arguments.threads,
-                    }
-                    rows.append(row)
-                    print(json.dumps(row), flush=True)
-                trainer.close()
+    for names, trainer, generation in cases(arguments):
+        if arguments.profile:
+            with torch.profiler.profile() as profile:
+                trainer.fitness(generation)
+            print(names, profile.key_averages().table("self_cpu_time_total", row_limit=14))
+            continue
+        trainer.fitness(generation)
+        seconds, fitness, steps = [], torch.zeros(1), 0
+        for step in range(1, 1 + arguments.repeats):
+            start = time.perf_counter()
+            fitness, steps = trainer.fitness(generation._replace(step=step))
+            seconds.append(time.perf_counter() - start)
+        row = names | {
+            "seconds": round(median(seconds), 2),
+            "mean_return": round(float(fitness.mean()), 1),
+            "real_steps": steps,
+            "threads": arguments.threads,
+        }
+        rows.append(row)
+        print(json.dumps(row), flush=True)
     if rows:
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from gymnasium import spaces
 
 from gtn_rl.agents.draw import STOCK as STOCK_ALIKE
-from gtn_rl.agents.draw import WHOLE, check_group, parse_group
+from gtn_rl.agents.draw import WHOLE, Group, check_group, parse_group
 from gtn_rl.agents.draw_interactive import check_interactive
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
@@ -359,18 +359,21 @@ class TrainConfig:
         return tuple(text.removeprefix(STOCK) for text in self.learners if text.startswith(STOCK))
 
     @property
+    def groups(self) -> list[Group]:
+        """The learners, parsed; none of the stock ones."""
+        return [] if self.stock else [parse_group(text) for text in self.learners]
+
+    @property
     def stock_alike(self) -> bool:
         """Whether learners train as stock agents do, in the library's own batch."""
-        groups = [] if self.stock else [parse_group(text) for text in self.learners]
-        return any(group.algorithm in STOCK_ALIKE for group in groups)
+        return any(group.algorithm in STOCK_ALIKE for group in self.groups)
 
     @property
     def num_batched(self) -> int:
         """Learners of one environment that see `batch_size` observations in every step."""
-        groups = [] if self.stock else [parse_group(text) for text in self.learners]
-        return sum(group.count for group in groups if group.algorithm not in WHOLE)
+        return sum(group.count for group in self.groups if group.algorithm not in WHOLE)
 
     @property
     def num_learners(self) -> int:
         """All learners of one environment."""
-        return len(self.stock) or sum(parse_group(text).count for text in self.learners)
+        return len(self.stock) or sum(group.count for group in self.groups)

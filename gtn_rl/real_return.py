@@ -276,7 +276,7 @@ class RealReturn:
         """
         # Some members at a time: what their learners work on then stays in the processor's cache.
         each = self.config.num_batched * self.config.batch_size
-        most = max(_OBSERVATIONS * torch.get_num_threads(), each, 1)
+        most = max(_OBSERVATIONS * torch.get_num_threads(), each)
         parts = max(math.ceil(len(population) * each / most), 1)
         rows = torch.tensor_split(population.float(), parts)
         results = [self._fitness(some, step) for some in rows]

@@ -138,14 +138,16 @@ EVOLUTION: dict[str, Any] = {
 }
 """Settings of evolution, for every target."""
 
+# Evolution that goes on from the meta-gradient (--init): near where it stands, by few members, for
+# stock-like learners take seconds each.
+_NEAR: dict[str, Any] = {"population": 24, "deviation": 0.05}
+
 EVOLVED: dict[str, dict[str, Any]] = {
-    # Goes on from the meta-gradient (--init), whose learners of 64 steps are all taught; stock PPO
-    # gains 4 by what only agents like it can say.
-    "Acrobot-v1": {
+    # The meta-gradient's learners of 64 steps are all taught; stock PPO gains 4 by what only agents
+    # like it can say.
+    "Acrobot-v1": _NEAR
+    | {
         "max_minutes": 4.0,
-        "population": 24,
-        "deviation": 0.05,
-        "evaluate_every": 5,
         "learners": (
             "1xstock-ppo@tanh:64-64/2048",
             "1xstock-a2c@tanh:64-64/2048",
@@ -161,12 +163,11 @@ EVOLVED: dict[str, dict[str, Any]] = {
     # After 64 steps no learner looks at a velocity of a hundredth, whatever is taught: all returns
     # stay the same, and there is nothing to climb.
     "MountainCar-v0": {"inner_steps": 256, "learning_rate": (1e-3, 5e-3)},
-    # Goes on from the meta-gradient (--init): PPO's five clipped rollouts are what learners that
-    # can be differentiated do not foresee. From the search alone it was not tried.
-    "Pendulum-v1": {
+    # PPO's five clipped rollouts are what learners that can be differentiated do not foresee. From
+    # the search alone it was not tried.
+    "Pendulum-v1": _NEAR
+    | {
         "max_minutes": 8.0,
-        "population": 24,
-        "deviation": 0.05,
         "learners": (
             "1xstock-ppo@tanh:64-64/10000",
             "1xstock-a2c@tanh:64-64/10000",
