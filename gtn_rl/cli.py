@@ -17,7 +17,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.distill_config import SETTINGS as DISTILLATIONS
 from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
-from gtn_rl.settings import SETTINGS, settings_for
+from gtn_rl.settings import settings_for
 from gtn_rl.supervised.config import SupervisedConfig
 
 
@@ -359,11 +359,9 @@ def parse(arguments: Sequence[str] | None) -> Parsed:
     """The command, with the settings of a known target and of its estimator as the defaults."""
     command = _parse(arguments, None)
     if isinstance(command, Train | Reward):
-        estimator = command.config.estimator
-        if command.target in SETTINGS or estimator == "evolution":
-            dynamics = isinstance(command, Reward) or command.config.horizon > 1
-            known = settings_for(command.target, estimator, dynamics=dynamics)
-            return _parse(arguments, replace(command, config=known))
+        dynamics = isinstance(command, Reward) or command.config.horizon > 1
+        known = settings_for(command.target, command.config.estimator, dynamics=dynamics)
+        return _parse(arguments, replace(command, config=known))
     if isinstance(command, Distill) and command.target in DISTILLATIONS:
         return _parse(arguments, replace(command, config=distillation_for(command.target)))
     return command

@@ -140,9 +140,13 @@ class TrainConfig:
     """Environments in each of these generations."""
 
     judges: tuple[str, ...] = ()
-    """Learners by whose real return that is done (two of each kind), and by which an evolution of
+    """Learners by whose real return that is done (two of each kind), and by which a run of
     stock-like learners is watched; stock-ppo, stock-a2c and stock-dqn, as far as they handle the
     action space, if not given."""
+
+    judged: bool = False
+    """Evaluate by the judges whatever the learners are, so that what is kept is what stock agents
+    learn best from. With a horizon of 1 only."""
 
     imitation: int = 50
     """Outer steps of the meta-gradient, the first ones, that raise the learners' agreement with the
@@ -314,6 +318,8 @@ class TrainConfig:
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.judged and self.horizon > 1:
+            raise UsageError("judged needs a horizon of 1: judges learn from single steps")
         if self.persistence and (self.horizon == 1 or not self.world_model):
             raise UsageError("persistence needs a horizon above 1, and a world model to start from")
         if self.population < 4 or self.population % 2:
@@ -367,6 +373,15 @@ class TrainConfig:
     def stock_alike(self) -> bool:
         """Whether learners train as stock agents do, in the library's own batch."""
         return any(group.algorithm in STOCK_ALIKE for group in self.groups)
+
+    @property
+    def examined(self) -> TrainConfig:
+        """These settings with the learners by which an environment is evaluated.
+
+        One stock-like learner of each kind is enough to compare members by, for all are taught by
+        many; it is not enough to know how good a teacher is.
+        """
+        return replace(self, learners=self.judges) if self.judged or self.stock_alike else self
 
     @property
     def num_batched(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -81,9 +80,8 @@ class RealReturn:
             raise UsageError("effort is for continuous actions: leave it at 0")
         self.task, self.config = task, config
         self._teach = teach or partial(_in_synthetic, config=config)
-        # One stock-like learner of each kind is enough to compare members by, for all are taught
-        # by many; it is not enough to know how good a teacher is.
-        examined = replace(config, learners=config.judges) if config.stock_alike else config
+        examined = config.examined
+        self._stock = examined.stock
         self._examine = teach or partial(_in_synthetic, config=examined)
         # Untrained teachers, so many, for evolution; others than environments replace it.
         self.blank: Callable[[int], nn.Module] = self._environments
@@ -315,7 +313,7 @@ class RealReturn:
             TrainingDivergedError: The returns are not finite.
         """
         stream = generator(self.config.seed, _EVALUATION, step)
-        if self.config.stock:
+        if self._stock:
             return self._examine_stock(teacher, derive(self.config.seed, _EVALUATION, step))
         learners = self._examine(teacher, stream, create_graph=False)
         met: list[Tensor] = []
@@ -344,7 +342,7 @@ class RealReturn:
         assert isinstance(env, SyntheticEnv)
         config = self.config
         seeds = [derive(seed, copy) % 2**31 for copy in range(max(config.exam_copies, 10))]
-        returns, steps = stock_returns(env, config.stock, self.task, config.stock_steps, seeds)
+        returns, steps = stock_returns(env, self._stock, self.task, config.stock_steps, seeds)
         self.charge(steps)
         means = returns.mean(1)
         return {"evaluation": float(means.mean()), "evaluation_min": float(means.min())}

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 import gtn_rl
 from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.errors import UsageError
-from gtn_rl.settings import EVOLVED, SETTINGS, settings_for
+from gtn_rl.settings import BANDITS, EVOLVED, SETTINGS, settings_for
 
 
 def run(config, out=None, **kwargs):
@@ -95,9 +95,11 @@ def test_bad_settings(long_config):
         replace(long_config, truncation=-1)
     with pytest.raises(UsageError, match="persistence needs a horizon above 1"):
         replace(long_config, persistence=1.0, horizon=1)
+    with pytest.raises(UsageError, match="judged needs a horizon of 1"):
+        replace(long_config, judged=True)
 
 
-@pytest.mark.parametrize("target", sorted({*SETTINGS, *EVOLVED}))
+@pytest.mark.parametrize("target", sorted({*SETTINGS, *BANDITS, *EVOLVED}))
 @pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
 def test_settings_of_known_targets_suit_dynamics(target, estimator):
     space = gym.make(target).action_space

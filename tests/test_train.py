@@ -82,6 +82,14 @@ def test_stock_like_learners_are_taught_by_the_meta_gradient(tiny_config):
     assert torch.equal(parameters(first), parameters(run(config)))
 
 
+@pytest.mark.parametrize(("judged", "kinds"), [(True, {"stock-dqn"}), (False, {"pg", "dqn"})])
+def test_judges_evaluate_where_they_are_asked_to(tiny_config, judged, kinds):
+    config = replace(tiny_config, judges=("2xstock-dqn@relu:4/50",), max_outer_steps=1)
+    row = run(replace(config, judged=judged)).rows[-1]
+    names = {name.removeprefix("evaluation_") for name in row if name.startswith("evaluation_")}
+    assert names - {"min"} == kinds
+
+
 def test_same_seed_same_run_and_no_global_seed(tiny_config):
     torch.manual_seed(1)
     first = run(tiny_config)

@@ -18,7 +18,7 @@ from gtn_rl.cli import main, parse
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import MissingExtraError, UsageError
-from gtn_rl.settings import SETTINGS, settings_for
+from gtn_rl.settings import BANDITS, SETTINGS, settings_for
 
 # The checkers' advice on spaces: infinite bounds and ranges other than [-1, 1] are the targets'.
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize("target", SETTINGS)
+@pytest.mark.parametrize("target", sorted({*SETTINGS, *BANDITS}))
 def test_settings_are_for_targets_that_exist_and_learners_that_fit(target):
     task = describe(target)
     config = settings_for(target).for_space(task.action_space)
@@ -40,9 +40,10 @@ def test_settings_are_for_targets_that_exist_and_learners_that_fit(target):
 
 
 def test_the_command_line_starts_from_a_targets_settings():
-    command = parse(["train", "Pendulum-v1", "--out", "x", "--inner-steps", "7"])
-    assert command.config == replace(settings_for("Pendulum-v1"), inner_steps=7)
-    assert parse(["train", "CartPole-v1", "--out", "x"]).config == gtn_rl.TrainConfig()
+    for target in {*SETTINGS, *BANDITS}:
+        command = parse(["train", target, "--out", "x", "--inner-steps", "7"])
+        assert command.config == replace(settings_for(target), inner_steps=7)
+    assert parse(["train", "my_env:Boat-v0", "--out", "x"]).config == gtn_rl.TrainConfig()
 
 
 @pytest.mark.parametrize("name", zoo.folders())
