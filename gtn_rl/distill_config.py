@@ -171,11 +171,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "pairs": 64,
         "optimizer": "adam",
         "networks": ("8xtanh:64-64",),
-        "max_real_steps": 1_600_000,
+        "max_real_steps": 4_200_000,
         "max_minutes": 25.0,
         # Return alone stalls early. In 64 environments and updates of 1024 steps the expert ends at
         # 600.
-        "warmup": 1_000_000,
+        "warmup": 3_000_000,
         "warmup_learning_rate": 3e-4,
         "warmup_copies": 16,
         "warmup_batch": 128,

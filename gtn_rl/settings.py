@@ -86,9 +86,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 BANDITS: dict[str, dict[str, Any]] = {
-    # Of 48 stock-like agents of each algorithm and outer seed 2.3 % had less than 400, nearly all
-    # of three seeds in ten: their margin was narrow, which learners of 64 steps cannot tell. With
-    # this it is 0.6 %.
+    # Of 48 stock-like agents of each algorithm and outer seed 2.3 % had less than 400, all of three
+    # seeds in ten: their margin was narrow, which learners of 64 steps cannot tell. With this it is
+    # 0.6 %.
     "CartPole-v1": {
         "warmup": 600_000,
         "max_real_steps": 3_000_000,
