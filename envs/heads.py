@@ -9,17 +9,21 @@ from torch.nn import functional as F
 
 HEADS = {
     spaces.Discrete: ("bounded-scores", "scores"),
-    spaces.Box: ("bounded-quadratic", "quadratic", "mlp"),
+    spaces.Box: ("bounded-quadratic", "welsch", "quadratic", "mlp"),
 }
 """Forms of the reward for each kind of action space, the first is the default."""
 
-BOUNDED = ("bounded-scores", "bounded-quadratic")
+BOUNDED = ("bounded-scores", "bounded-quadratic", "welsch")
 """Those whose rewards have a bound, which `SyntheticEnv` learns the scale of."""
 
 
 _BEYOND = 1.25
 """How far the best action of a bounded reward may lie from the middle, in half ranges: to be at the
 action space's bound must not take an infinite output."""
+
+_REACH = 3.5
+"""Greatest width of a reward of form `welsch`, in half ranges: within the action space it is hardly
+told from a quadratic one."""
 
 
 def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -33,15 +37,38 @@ def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     if head in ("scores", "bounded-scores"):
         score = output - output.amax(-1, keepdim=True)
         return scale * (score / (1 - score) if head in BOUNDED else score)
-    weight, best = output.chunk(2, -1)
-    if head in BOUNDED:
-        return torch.cat([scale * 2 * torch.sigmoid(weight), _BEYOND * torch.tanh(best)], -1)
-    return torch.cat([scale * F.softplus(weight), best], -1)
+    if head == "quadratic":
+        weight, best = output.chunk(2, -1)
+        return torch.cat([F.softplus(weight), best], -1)
+    weight, best, *reach = output.chunk(3 if head == "welsch" else 2, -1)
+    return torch.cat(
+        [
+            scale * 2 * torch.sigmoid(weight),
+            _BEYOND * torch.tanh(best),
+            *(_REACH * torch.sigmoid(number) for number in reach),
+        ],
+        -1,
+    )
 
 
 def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
     """Rewards `[...]` of indices `[...]` or vectors `[..., A]` in [-1, 1]; lesson `[..., L]`."""
     if head in ("scores", "bounded-scores"):
         return lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    weight, best = lesson.chunk(2, -1)
-    return -(weight * (action - best).square()).sum(-1)
+    weight, best, *reach = lesson.chunk(3 if head == "welsch" else 2, -1)
+    error = (action - best).square()
+    for width in reach:
+        # Above 0, or the best action's would be 0/0.
+        square = width.square().clamp_min(1e-6)
+        error = -square * torch.expm1(-error / square)
+    return -(weight * error).sum(-1)
+
+
+def best_action(lesson: Tensor, size: int) -> Tensor:
+    """The best action `[..., A]` of a continuous reward, from its lesson, of `size` A."""
+    return lesson[..., size : 2 * size]
+
+
+def reach(lesson: Tensor, size: int) -> Tensor:
+    """The widths `[..., A]` of a reward of form `welsch`, from its lesson, of `size` A."""
+    return lesson[..., 2 * size :]

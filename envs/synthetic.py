@@ -65,6 +65,11 @@ class SyntheticEnv(nn.Module):
     - `quadratic` (continuous, L = 2A): `-sum w (a - m)^2` with w > 0. It has one maximum wherever
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
+    - `welsch` (L = 3A): as that near m, but bad actions are all alike (Welsch's loss,
+      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with its width k between 0 and 3.5). How far a
+      rollout of PPO moves a mean is limited by the clipped ratio. Where most actions are equally
+      bad, what is left unclipped pushes on, up to a deviation; where reward rises all the way to m,
+      it does not push beyond a third of that.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:
@@ -132,6 +137,7 @@ class SyntheticEnv(nn.Module):
         shape = {
             "scores": (seen, *self.hidden, actions),
             "quadratic": (seen, *self.hidden, 2 * actions),
+            "welsch": (seen, *self.hidden, 3 * actions),
             "mlp": (seen + actions, *self.hidden, 1),
         }
         self.reward_network = MLP(shape[self.head.removeprefix("bounded-")], "tanh")

@@ -132,6 +132,11 @@ class TrainConfig:
     """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
     agents between perfect and random meet in the target."""
 
+    wide: float = 0.0
+    """Share of these that are made up instead, each observation by itself and farther apart than it
+    is met. What depends on two observations at once is learned from those, how to act where one
+    gets to from the others."""
+
     presentation: int = 0
     """Generations of an evolution, after that, of where initial states lie, how far apart, and how
     large and sharp rewards are, by the judges' real return. With a horizon of 1 only."""
@@ -172,7 +177,11 @@ class TrainConfig:
 
     head: str = ""
     """Form of the reward: bounded-scores or scores for discrete actions, bounded-quadratic,
-    quadratic or mlp for continuous ones; the first if not given."""
+    welsch, quadratic or mlp for continuous ones; the first if not given."""
+
+    reward_scale: float = 1.0
+    """How large rewards of a bounded form are when learners begin. Deep Q-networks learn small
+    differences only, soft ones hear of none that is small beside their entropy."""
 
     world_model: int = 50_000
     """Real steps from which dynamics and termination are learned before the meta-training, by
@@ -283,7 +292,7 @@ class TrainConfig:
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate",
             "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
             "warmup_copies", "warmup_batch", "imitation_learning_rate",
-            "stock_steps", "deviation", "workers", "task_timeout", "horizon",
+            "stock_steps", "deviation", "workers", "task_timeout", "horizon", "reward_scale",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -314,10 +323,12 @@ class TrainConfig:
             raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
             "world_model", "persistence", "truncation", "checkpointing", "presentation",
-            "max_outer_steps", "patience", "effort",
+            "max_outer_steps", "patience", "effort", "wide",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.wide > 1:
+            raise UsageError(f"wide is a share, at most 1, got {self.wide}")
         if self.judged and self.horizon > 1:
             raise UsageError("judged needs a horizon of 1: judges learn from single steps")
         if self.persistence and (self.horizon == 1 or not self.world_model):

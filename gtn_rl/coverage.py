@@ -15,6 +15,9 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 5e-3
 
+_FARTHER = 2.3
+"""How many times as far apart observations are that are made up."""
+
 
 def energy_distance(made: Tensor, real: Tensor) -> Tensor:
     """Energy distance of two samples `[M, O]`, but for what does not depend on `made`.
@@ -25,6 +28,31 @@ def energy_distance(made: Tensor, real: Tensor) -> Tensor:
     apart = torch.cdist(made, made).sum() / (len(made) * (len(made) - 1))
     distance: Tensor = 2 * torch.cdist(made, real).mean() - apart
     return distance
+
+
+def widen(
+    states: Tensor, share: float, low: Tensor, high: Tensor, source: torch.Generator
+) -> Tensor:
+    """States of which a share are made up: independent normal numbers, farther apart than real.
+
+    Agents meet a few observations together only: a pendulum that hangs down is fast or slow, one
+    that stands is slow. Where all combinations are shown, and far apart, what depends on two of
+    them at once is easy to tell from what depends on one.
+
+    Args:
+        states: Real ones, `[M, O]`.
+        share: Of those that are made up.
+        low: Least observations, `[O]`.
+        high: Greatest.
+        source: Of all randomness.
+    """
+    count = round(share * len(states))
+    if not count:
+        return states
+    deviation, mean = torch.std_mean(states, 0)
+    made = mean + _FARTHER * deviation * torch.randn(count, states.shape[1], generator=source)
+    kept = states[torch.randperm(len(states), generator=source)[count:]]
+    return torch.cat([kept, made.clamp(low, high)])
 
 
 def cover(env: SyntheticEnv, states: Tensor, source: torch.Generator) -> float:

@@ -23,6 +23,7 @@ from gtn_rl.agents.draw import PERFECT
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.heads import best_action
 from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
@@ -49,7 +50,7 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
     if env.head == "mlp":
         raise UsageError(f"head {env.head} has no known best action: use another, or warmup 0")
     middle, half = halves(env.action_space, lesson.dtype)
-    return middle + half * lesson.chunk(2, -1)[1]
+    return middle + half * best_action(lesson, len(half))
 
 
 @dataclass(frozen=True)

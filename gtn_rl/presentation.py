@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.heads import BOUNDED
+from gtn_rl.envs.heads import BOUNDED, best_action, reach
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner import act, inner_loop, members
@@ -32,8 +32,13 @@ _AGENTS = 2
 _EPISODES = 2
 """Real episodes of each learner."""
 
-_DEVIATIONS = (0.35, 0.1, 0.7, 0.35)
-"""First standard deviations: of what spreads, moves, enlarges and sharpens."""
+_DEVIATIONS = (0.35, 0.1, 0.7, 0.35, 0.5)
+"""First standard deviations: of what spreads, moves, enlarges, sharpens and widens."""
+
+
+def numbers_of(env: SyntheticEnv) -> list[int]:
+    """How many numbers of each of these kinds an environment's lesson has."""
+    return [env.noise_size, env.noise_size, 1, 1, int(env.head == "welsch")]
 
 
 def show(env: SyntheticEnv, numbers: Tensor) -> SyntheticEnv:
@@ -43,10 +48,11 @@ def show(env: SyntheticEnv, numbers: Tensor) -> SyntheticEnv:
         env: One environment of `O` observations.
         numbers: `[P, 2 O + 2]`: logarithms of how much farther apart initial states are about their
             mean, how far they are moved (in units of the observations' deviation), and logarithms
-            of how much larger and how much sharper rewards are.
+            of how much larger and how much sharper rewards are; for the form `welsch`
+            `[P, 2 O + 3]`: what the logits of its widths grow by.
     """
     size = env.noise_size
-    spread, shift, scale, sharpness = torch.split(numbers, [size, size, 1, 1], 1)
+    spread, shift, scale, sharpness, width = torch.split(numbers, numbers_of(env), 1)
     shown = env.select(torch.zeros(len(numbers), dtype=torch.long))
     with torch.no_grad():
         noise = torch.randn(1, 1024, size, generator=torch.Generator().manual_seed(0))
@@ -59,8 +65,14 @@ def show(env: SyntheticEnv, numbers: Tensor) -> SyntheticEnv:
         # The form mlp has no best action that could be sharper.
         layers = shown.reward_network.layers(shown.reward_parameters)
         for last in layers[-1] if env.head != "mlp" else ():
-            best = last if isinstance(env.action_space, spaces.Discrete) else last.chunk(2, -1)[1]
+            best = (
+                last
+                if isinstance(env.action_space, spaces.Discrete)
+                else best_action(last, env.action_space.shape[0])
+            )
             best.mul_(sharpness.exp().unsqueeze(-1))
+        if env.head == "welsch":
+            reach(layers[-1][1], env.action_space.shape[0]).add_(width.unsqueeze(-1))
     return shown
 
 
@@ -83,7 +95,7 @@ def present(
         How many real steps were taken.
     """
     strategy = CMAES(config.candidates, 1.0)
-    counts = torch.tensor([env.noise_size, env.noise_size, 1, 1])
+    counts = torch.tensor(numbers_of(env))
     units = torch.tensor(_DEVIATIONS, dtype=torch.float64).repeat_interleave(counts)
     state = strategy.initial(torch.zeros(len(units)))
     steps = 0

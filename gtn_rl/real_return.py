@@ -16,9 +16,10 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import cover
+from gtn_rl.coverage import cover, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.heads import BOUNDED
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
@@ -144,8 +145,12 @@ class RealReturn:
             self.charge(steps)
             source = generator(config.seed, _COVERAGE)
             if config.coverage:
-                cover(env, states, source)
+                shown = widen(states, config.wide, env.low, env.high, source)
+                cover(env, shown, source)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
+        if env.head in BOUNDED and not config.init:
+            # The perfect learner of the warm-up does not heed it.
+            nn.init.constant_(env.scale_parameters, math.log(config.reward_scale))
         if config.horizon == 1:
             steps = present(
                 env, self.task, self.actions, config, _COVERAGE,

@@ -77,13 +77,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "max_real_steps": 4_000_000,
         # What happens in a few seconds is what counts; at 0.99 the critic's noise hides it.
         "discount": 0.98,
-        # The expert's return bounds that of SAC and TD3, which learn all that there is: -156.
+        # The expert's return bounds that of SAC and TD3, which learn all that there is.
         "warmup": 3_000_000,
+        # With four passes a batch it had -158 instead of -152 (outer seed 0).
+        "critic_epochs": 16,
         "imitation": 120,
         "imitation_learning_rate": 4e-3,
         "inner_steps": 96,
-        # A2C, slow as it is here, is what taught stock A2C: -273 after, -1200 before.
-        "learners": ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64", "2xperfect"),
     },
 }
 
@@ -134,8 +134,6 @@ BANDITS: dict[str, dict[str, Any]] = {
         # One agent in ten that never gets there is what there is to find out.
         "judges": ("16xstock-ppo@tanh:64-64/10000", "16xstock-a2c@tanh:64-64/10000"),
     },
-    # The return of learners of 96 steps is not that of stock agents, whom evolution asks from here.
-    "Pendulum-v1": {"max_outer_steps": 120},
 }
 """Settings of the meta-gradient for bandits alone, mostly through learners that train as stock
 agents do: each of its steps takes seconds, so there are few."""
@@ -179,19 +177,27 @@ EVOLVED: dict[str, dict[str, Any]] = {
     # After 64 steps no learner looks at a velocity of a hundredth, whatever is taught: all returns
     # stay the same, and there is nothing to climb.
     "MountainCar-v0": {"inner_steps": 256, "learning_rate": (1e-3, 5e-3)},
-    # PPO's five clipped rollouts are what learners that can be differentiated do not foresee. From
-    # the search alone it was not tried.
-    "Pendulum-v1": _NEAR
-    | {
-        "max_minutes": 8.0,
-        "learners": (
-            "1xstock-ppo@tanh:64-64/10000",
-            "1xstock-a2c@tanh:64-64/10000",
-            "1xperfect",
-        ),
-    },
 }
 """What evolution needs besides for known targets."""
+
+# Learners of a hundred exact steps do not foresee what five clipped rollouts of PPO learn, and the
+# gradient through those is chaos. So evolution it is, by such agents, from a warmed-up start.
+_PENDULUM: dict[str, Any] = EVOLUTION | _NEAR | {
+    "warmup": 3_000_000,
+    "max_real_steps": 9_500_000,
+    "max_minutes": 9.5,
+    "evaluate_every": 5,
+    # PPO moves its means farther by it: -300 instead of -550 in the warmed-up start.
+    "head": "welsch",
+    # SAC, whose entropy weighs 1 at first, is not heard otherwise.
+    "reward_scale": 2.0,
+    # The perfect learner stands for SAC, TD3 and DDPG, which learn all that there is.
+    "learners": ("2xstock-ppo@tanh:64-64/10000", "1xperfect"),
+    "judged": True,
+    "judges": ("12xstock-ppo@tanh:64-64/10000", "6xperfect"),
+    "executor": "processes",
+}  # fmt: skip
+BANDITS["Pendulum-v1"] = _PENDULUM
 
 
 def settings_for(
@@ -205,11 +211,12 @@ def settings_for(
         dynamics: Whether for a horizon above 1 or a reward network. Learners, and what evolution
             needs, were chosen for bandits and are left out then.
     """
-    known = SETTINGS.get(target, {})
+    known, bandit = SETTINGS.get(target, {}), BANDITS.get(target, {})
+    evolves = bandit.get("estimator") == "evolution"
     if dynamics:
         known = {name: value for name, value in known.items() if name != "learners"}
-    elif estimator != "evolution":
-        known = known | BANDITS.get(target, {})
+    elif evolves or estimator != "evolution":
+        return TrainConfig(**known | bandit)
     if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}

@@ -4,8 +4,9 @@ import torch
 from gymnasium import spaces
 
 import gtn_rl
-from gtn_rl.coverage import cover, energy_distance
-from gtn_rl.envs.heads import to_lesson, to_reward
+from gtn_rl.agents.stock import train_stock_agents
+from gtn_rl.coverage import cover, energy_distance, widen
+from gtn_rl.envs.heads import best_action, reach, to_lesson, to_reward
 from gtn_rl.perfect import Perfect, perfect_learner
 
 
@@ -60,6 +61,70 @@ def test_bounded_quadratic_rewards_have_their_best_action_near_the_space(generat
     assert best.abs().max() <= 1.25
     lesson = torch.cat([weight, best], -1)
     assert not to_reward("bounded-quadratic", lesson, best).any()
+
+
+def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_it(generator):
+    output = torch.randn(5, 7, 6, generator=generator, dtype=torch.float64)
+    lesson = to_lesson("welsch", output, 2.0)
+    weight, best, width = lesson.chunk(3, -1)
+    assert best_action(lesson, 2).equal(best)
+    assert reach(lesson, 2).equal(width)
+    assert 0 < width.min() < width.max() < 3.5
+    assert not to_reward("welsch", lesson, best).any()
+    near = best + 1e-3 * torch.randn(best.shape, generator=generator, dtype=torch.float64)
+    quadratic = to_reward("bounded-quadratic", lesson[..., :4], near)
+    torch.testing.assert_close(to_reward("welsch", lesson, near), quadratic, rtol=1e-4, atol=0)
+    far = to_reward("welsch", lesson, best + 100)
+    torch.testing.assert_close(far, -(weight * width.square()).sum(-1))
+    # One width away, by hand.
+    away = to_reward("welsch", lesson, best + width)
+    torch.testing.assert_close(away, (1 - torch.tensor(-1.0).exp()).double() * far)
+
+
+def test_a_welsch_reward_without_width_has_a_best_action():
+    lesson = to_lesson("welsch", torch.tensor([0.0, 0.0, -200.0]))
+    rewards = to_reward("welsch", lesson, torch.tensor([[0.0], [0.5]]))
+    assert rewards.isfinite().all()
+    assert rewards[0] == 0
+    assert rewards[1] < 0
+
+
+def test_ppo_moves_its_means_farther_by_welsch_rewards():
+    moved = {}
+    for head in ("bounded-quadratic", "welsch"):
+        env = gtn_rl.SyntheticEnv(spaces.Box(-1, 1, (3,)), spaces.Box(-2, 2, (1,)), head=head)
+        with torch.no_grad():
+            weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
+            weight.zero_()
+            # Everywhere 1.6 is the best, and 1.75 half ranges the width.
+            bias.copy_(torch.tensor([0.0, 0.7582, 0.0])[: bias.shape[-1]])
+        torch.testing.assert_close(
+            env.lesson(torch.zeros(1, 1, 3))[0, 0, 1], torch.tensor(0.8), rtol=1e-3, atol=0
+        )
+        agents = train_stock_agents(
+            env, "stock-ppo", (64, 64), "tanh", 8, 4096, torch.Generator().manual_seed(0)
+        )
+        observation = torch.rand(8, 256, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        moved[head] = float(agents.outputs(observation).detach().mean())
+    assert 0.5 < moved["bounded-quadratic"] < 0.8
+    assert moved["welsch"] > 1.1 * moved["bounded-quadratic"]
+
+
+def test_a_share_of_states_is_made_up_farther_apart(generator):
+    first = torch.randn(4_000, generator=generator)
+    states = torch.stack([first, 5 + first], -1)
+    low, high = torch.tensor([-3.0, -30.0]), torch.tensor([3.0, 30.0])
+    assert widen(states, 0.0, low, high, generator) is states
+    for share in (0.25, 1.0):
+        shown = widen(states, share, low, high, generator)
+        assert shown.shape == states.shape
+        made = (shown[:, 1] - shown[:, 0] - 5).abs() > 1e-4
+        assert made.float().mean() == pytest.approx(share, abs=0.01)
+        made = shown[made]
+        assert made[:, 1].std() == pytest.approx(2.3, rel=0.1)
+        assert made.mean(0).tolist() == pytest.approx([0.0, 5.0], abs=0.25)
+        assert torch.corrcoef(made.T)[0, 1].abs() < 0.1
+        assert made[:, 0].abs().max() == 3
 
 
 def test_the_perfect_learner_does_not_heed_the_scale_of_rewards(generator):

@@ -111,6 +111,13 @@ def test_settings_of_known_targets_suit_dynamics(target, estimator):
     assert settings_for(target, estimator).for_space(space).learners
 
 
+def test_a_target_that_evolves_does_so_unasked():
+    settings = settings_for("Pendulum-v1")
+    assert settings.estimator == "evolution"
+    assert settings == settings_for("Pendulum-v1", "evolution")
+    assert settings_for("Pendulum-v1", dynamics=True).estimator == "meta-gradient"
+
+
 def test_curricula_of_bandits_differ_by_step(tiny_config):
     result = run(replace(tiny_config, curriculum=True))
     noise = torch.zeros(1, 1, 4)

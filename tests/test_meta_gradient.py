@@ -26,6 +26,7 @@ QUADRATIC = (
     "quadratic",
     ("2xpg@tanh:6", "2xppo@tanh:4-3", "2xtd3@tanh:4", "2xsac@tanh:4", "1xa2c@tanh:3"),
 )
+WELSCH = (spaces.Box(-2.0, 1.0, (2,)), "welsch", ("3xpg@tanh:6", "3xppo@tanh:4-3", "3xtd3@tanh:4"))
 MLP = (spaces.Box(-2.0, 1.0, (2,)), "mlp", ("4xpg@tanh:6", "5xtd3@tanh:4"))
 
 
@@ -75,7 +76,9 @@ class Case:
         )
 
 
-@pytest.fixture(params=[DISCRETE, QUADRATIC, MLP], ids=["discrete", "quadratic", "mlp"])
+@pytest.fixture(
+    params=[DISCRETE, QUADRATIC, WELSCH, MLP], ids=["discrete", "quadratic", "welsch", "mlp"]
+)
 def case(request):
     return Case(*request.param)
 

@@ -52,6 +52,18 @@ def test_rewards_are_scaled_and_sharpened(env, generator):
     torch.testing.assert_close(sharp / (1 + sharp), free * torch.tensor(0.5).exp())
 
 
+def test_widths_of_welsch_rewards_grow_and_nothing_else(generator):
+    task = gym.make("Pendulum-v1")
+    env = gtn_rl.SyntheticEnv(task.observation_space, task.action_space, head="welsch")
+    observation = torch.randn(1, 9, 3, generator=generator)
+    shown = show(env, torch.tensor([[0.0] * 8 + [0.7], [0.0] * 8 + [-0.7]]))
+    before, after = env.lesson(observation), shown.lesson(observation.expand(2, -1, -1))
+    torch.testing.assert_close(after[..., :2], before[..., :2].expand(2, -1, -1))
+    logit = torch.special.logit(before[0, :, 2] / 3.5)
+    torch.testing.assert_close(after[0, :, 2], 3.5 * torch.sigmoid(logit + 0.7))
+    torch.testing.assert_close(after[1, :, 2], 3.5 * torch.sigmoid(logit - 0.7))
+
+
 @pytest.mark.parametrize("head", ["bounded-quadratic", "quadratic", "mlp"])
 def test_continuous_rewards_keep_their_weight_when_sharpened(head, generator):
     task = gym.make("Pendulum-v1")

@@ -1,5 +1,6 @@
 """The start of a run: the search among untrained environments and the warm-up."""
 
+from dataclasses import replace
 from functools import partial
 
 import gymnasium as gym
@@ -167,3 +168,18 @@ def test_the_search_leaves_a_plateau_by_novelty():
     env, _ = search(task, actions, TrainConfig(seed=3, target_return=-14.0), 0)
     with RealEnvs(task, actions, 1, 5) as real:
         assert real.evaluate(partial(perfect_learner, env), 1).mean() > -100
+
+
+def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_config):
+    config = replace(tiny_config, warmup=3_000, warmup_copies=4, reward_scale=0.25)
+    task, made = describe("CartPole-v1"), []
+    for wide in (0.0, 1.0):
+        with RealReturn(task, replace(config, wide=wide)) as problem:
+            env = problem.start(lambda _: None)
+        assert env.reward_scale.item() == pytest.approx(0.25)
+        made.append(env.initial(torch.randn(1, 500, 4))[0].detach().std(0))
+    assert (made[1] > 1.3 * made[0]).all()
+    with pytest.raises(UsageError, match="wide is a share"):
+        replace(config, wide=1.5)
+    with pytest.raises(UsageError, match="reward_scale must be positive"):
+        replace(config, reward_scale=0.0)
