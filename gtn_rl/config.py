@@ -133,9 +133,8 @@ class TrainConfig:
     agents between perfect and random meet in the target."""
 
     wide: float = 0.0
-    """Share of these that are made up instead, each observation by itself and farther apart than it
-    is met. What depends on two observations at once is learned from those, how to act where one
-    gets to from the others."""
+    """Share of these that are made up instead, anywhere within the bounds of those that are met.
+    What is small where agents mostly are is learned from states where it is large."""
 
     presentation: int = 0
     """Generations of an evolution, after that, of where initial states lie, how far apart, and how

@@ -15,9 +15,6 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 5e-3
 
-_FARTHER = 2.3
-"""How many times as far apart observations are that are made up."""
-
 
 def energy_distance(made: Tensor, real: Tensor) -> Tensor:
     """Energy distance of two samples `[M, O]`, but for what does not depend on `made`.
@@ -30,29 +27,24 @@ def energy_distance(made: Tensor, real: Tensor) -> Tensor:
     return distance
 
 
-def widen(
-    states: Tensor, share: float, low: Tensor, high: Tensor, source: torch.Generator
-) -> Tensor:
-    """States of which a share are made up: independent normal numbers, farther apart than real.
+def widen(states: Tensor, share: float, source: torch.Generator) -> Tensor:
+    """States of which a share are made up: anywhere within the bounds of the real ones.
 
-    Agents meet a few observations together only: a pendulum that hangs down is fast or slow, one
-    that stands is slow. Where all combinations are shown, and far apart, what depends on two of
-    them at once is easy to tell from what depends on one.
+    What is small where agents mostly are, as a velocity is, and which action depends on all the
+    same, is learned in a few thousand steps only if they are shown it large as well.
 
     Args:
         states: Real ones, `[M, O]`.
-        share: Of those that are made up.
-        low: Least observations, `[O]`.
-        high: Greatest.
+        share: Of those that are made up, each observation by itself, uniformly.
         source: Of all randomness.
     """
     count = round(share * len(states))
     if not count:
         return states
-    deviation, mean = torch.std_mean(states, 0)
-    made = mean + _FARTHER * deviation * torch.randn(count, states.shape[1], generator=source)
+    low, high = states.amin(0), states.amax(0)
+    made = low + (high - low) * torch.rand(count, states.shape[1], generator=source)
     kept = states[torch.randperm(len(states), generator=source)[count:]]
-    return torch.cat([kept, made.clamp(low, high)])
+    return torch.cat([kept, made])
 
 
 def cover(env: SyntheticEnv, states: Tensor, source: torch.Generator) -> float:

@@ -145,7 +145,7 @@ class RealReturn:
             self.charge(steps)
             source = generator(config.seed, _COVERAGE)
             if config.coverage:
-                shown = widen(states, config.wide, env.low, env.high, source)
+                shown = widen(states, config.wide, source)
                 cover(env, shown, source)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if env.head in BOUNDED and not config.init:
