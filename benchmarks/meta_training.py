@@ -2,8 +2,7 @@
 
 Trains a target for several outer seeds, one process after another, then judges every artifact with
 stock SB3 agents (final, greedy) that take as many steps as in the zoo's table. Scores go, as they
-come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Where the shipped
-environment goes on by evolution, Pendulum does here too. Usage:
+come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Usage:
 
     python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10]
 """
@@ -25,7 +24,6 @@ from gtn_rl import compare
 from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.files import write_text
 
-EVOLVED = ("Pendulum-v1",)
 RESULTS = Path(__file__).parent / "results" / "meta_training.json"
 
 
@@ -52,9 +50,6 @@ def main(arguments: Arguments) -> None:
     for seed in range(arguments.seeds):
         folder = arguments.out / arguments.task / f"seed{seed}"
         train(folder, arguments.task, seed)
-        if arguments.task in EVOLVED:
-            first, folder = folder, folder.with_name(f"seed{seed}-evolved")
-            train(folder, arguments.task, seed, "--estimator", "evolution", "--init", str(first))
         key = f"{arguments.task} seed {seed}"
         done = rows.get(key, {})
         peak = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
@@ -84,11 +79,11 @@ def measured() -> dict[str, Any]:
     return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
 
 
-def train(folder: Path, task: str, seed: int, *options: str) -> None:
+def train(folder: Path, task: str, seed: int) -> None:
     """Run `gtn-rl train`, or go on with it, unless it is done."""
     command = [
         str(Path(sys.executable).parent / "gtn-rl"), "train", task,
-        "--out", str(folder), "--seed", str(seed), "--no-progress", *options,
+        "--out", str(folder), "--seed", str(seed), "--no-progress",
     ]  # fmt: skip
     if not folder.exists():
         subprocess.run(command, check=True)

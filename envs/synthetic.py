@@ -66,10 +66,9 @@ class SyntheticEnv(nn.Module):
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
     - `welsch` (L = 3A): as that near m, but bad actions are all alike (Welsch's loss,
-      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with its width k between 0 and 3.5). How far a
-      rollout of PPO moves a mean is limited by the clipped ratio. Where most actions are equally
-      bad, what is left unclipped pushes on, up to a deviation; where reward rises all the way to m,
-      it does not push beyond a third of that.
+      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with its width k between 0 and 3.5). The clipped
+      ratio bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those
+      that are not clipped move it farther than where reward rises all the way to m.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:

@@ -328,6 +328,8 @@ class TrainConfig:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.wide > 1:
             raise UsageError(f"wide is a share, at most 1, got {self.wide}")
+        if self.wide and not (self.warmup and self.coverage):
+            raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
         if self.judged and self.horizon > 1:
             raise UsageError("judged needs a horizon of 1: judges learn from single steps")
         if self.persistence and (self.horizon == 1 or not self.world_model):

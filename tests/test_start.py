@@ -181,5 +181,7 @@ def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_conf
     assert (made[1] > 1.1 * made[0]).all()
     with pytest.raises(UsageError, match="wide is a share"):
         replace(config, wide=1.5)
+    with pytest.raises(UsageError, match="wide needs states"):
+        replace(config, wide=0.5, warmup=0)
     with pytest.raises(UsageError, match="reward_scale must be positive"):
         replace(config, reward_scale=0.0)
