@@ -20,6 +20,7 @@ from torch import Tensor
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.heads import BOUNDED, best_action, reach
+from gtn_rl.envs.spaces import action_size
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner import act, inner_loop, members
@@ -64,15 +65,13 @@ def show(env: SyntheticEnv, numbers: Tensor) -> SyntheticEnv:
             shown.scale_parameters.add_(scale)
         # The form mlp has no best action that could be sharper.
         layers = shown.reward_network.layers(shown.reward_parameters)
+        actions = action_size(env.action_space)
         for last in layers[-1] if env.head != "mlp" else ():
-            best = (
-                last
-                if isinstance(env.action_space, spaces.Discrete)
-                else best_action(last, env.action_space.shape[0])
-            )
+            discrete = isinstance(env.action_space, spaces.Discrete)
+            best = last if discrete else best_action(last, actions)
             best.mul_(sharpness.exp().unsqueeze(-1))
         if env.head == "welsch":
-            reach(layers[-1][1], env.action_space.shape[0]).add_(width.unsqueeze(-1))
+            reach(layers[-1][1], actions).add_(width.unsqueeze(-1))
     return shown
 
 
