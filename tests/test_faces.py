@@ -17,6 +17,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import gtn_rl
 from gtn_rl import zoo
 from gtn_rl.agents.sb3 import greedy_returns, train_stock
+from gtn_rl.artifact import read_config
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.errors import ArtifactError, UsageError
 
@@ -35,7 +36,7 @@ def test_shipped_environments_pass_both_checkers_without_a_warning(name):
         warnings.filterwarnings("ignore", ".*A Box observation space m.* value is .*infinity")
         gymnasium_check(single.unwrapped)
     sb3_check(single)
-    target = gym.make(name.removeprefix("gtn_rl/"))
+    target = gym.make(read_config(name)["target"])
     assert single.observation_space == target.observation_space
     assert single.action_space == target.action_space
 

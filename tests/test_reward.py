@@ -18,6 +18,7 @@ from gtn_rl import zoo
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import draw_interactive
 from gtn_rl.agents.interactive import Segment, train
+from gtn_rl.artifact import read_config
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
 from gtn_rl.envs.rewarded import RewardedWorld
@@ -96,7 +97,7 @@ def test_terms_show_the_real_reward(generator):
 @pytest.mark.filterwarnings("ignore:.*recommend")
 def test_every_target_has_its_reward_network(name):
     env = gym.make(f"gtn_rl/RN-{name}")
-    target = gym.make(name)
+    target = gym.make(read_config(f"gtn_rl/{name}")["target"])
     assert env.observation_space == target.observation_space
     assert env.spec.max_episode_steps == target.spec.max_episode_steps
     sb3_check(env)
