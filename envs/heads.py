@@ -16,6 +16,8 @@ HEADS = {
 BOUNDED = ("bounded-scores", "bounded-quadratic", "welsch")
 """Those whose rewards have a bound, which `SyntheticEnv` learns the scale of."""
 
+_NUMBERS = {"scores": 1, "quadratic": 2, "welsch": 3}
+"""Outputs of a network for each action, or each component of one."""
 
 _BEYOND = 1.25
 """How far the best action of a bounded reward may lie from the middle, in half ranges: to be at the
@@ -24,6 +26,11 @@ action space's bound must not take an infinite output."""
 _REACH = 3.5
 """Greatest width of a reward of form `welsch`, in half ranges: within the action space it is hardly
 told from a quadratic one."""
+
+
+def outputs(head: str, size: int) -> int:
+    """L, for a form but `mlp` and `size` A."""
+    return size * _NUMBERS[head.removeprefix("bounded-")]
 
 
 def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -40,7 +47,7 @@ def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     if head == "quadratic":
         weight, best = output.chunk(2, -1)
         return torch.cat([F.softplus(weight), best], -1)
-    weight, best, *reach = output.chunk(3 if head == "welsch" else 2, -1)
+    weight, best, *reach = output.chunk(outputs(head, 1), -1)
     return torch.cat(
         [
             scale * 2 * torch.sigmoid(weight),
@@ -55,7 +62,7 @@ def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
     """Rewards `[...]` of indices `[...]` or vectors `[..., A]` in [-1, 1]; lesson `[..., L]`."""
     if head in ("scores", "bounded-scores"):
         return lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    weight, best, *reach = lesson.chunk(3 if head == "welsch" else 2, -1)
+    weight, best, *reach = lesson.chunk(outputs(head, 1), -1)
     error = (action - best).square()
     for width in reach:
         # Above 0, or the best action's would be 0/0.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs.edge import to_core
-from gtn_rl.envs.heads import to_lesson, to_reward
+from gtn_rl.envs.heads import outputs, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
@@ -90,8 +90,8 @@ class RewardNetwork(nn.Module):
         discrete = isinstance(self.action_space, spaces.Discrete)
         self.head = head or ("scores" if discrete else "quadratic")
         size = self.observation_space.shape[0]
-        outputs = action_size(self.action_space) * (1 if discrete else 2)
-        self.network = MLP((size + terms, *self.hidden, outputs if form == "action" else 1), "tanh")
+        count = outputs(self.head, action_size(self.action_space)) if form == "action" else 1
+        self.network = MLP((size + terms, *self.hidden, count), "tanh")
         self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
         self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
         self.register_buffer("scale", torch.as_tensor(scale).expand(members, 1, 1).clone())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.envs.heads import BOUNDED, HEADS, to_lesson, to_reward
+from gtn_rl.envs.heads import BOUNDED, HEADS, outputs, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
 
@@ -133,13 +133,10 @@ class SyntheticEnv(nn.Module):
         actions = action_size(self.action_space)
         seen = size + curriculum
         self.initial_network = MLP((seen, *self.hidden, size), "tanh")
-        shape = {
-            "scores": (seen, *self.hidden, actions),
-            "quadratic": (seen, *self.hidden, 2 * actions),
-            "welsch": (seen, *self.hidden, 3 * actions),
-            "mlp": (seen + actions, *self.hidden, 1),
-        }
-        self.reward_network = MLP(shape[self.head.removeprefix("bounded-")], "tanh")
+        shape = (seen + actions, *self.hidden, 1)
+        if self.head != "mlp":
+            shape = (seen, *self.hidden, outputs(self.head, actions))
+        self.reward_network = MLP(shape, "tanh")
         if self.head in BOUNDED:
             # Logarithm of c.
             self.scale_parameters = nn.Parameter(torch.zeros(members, 1))
