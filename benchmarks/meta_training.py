@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from zoo import OFF_POLICY, PLAN
+from zoo import OFF_POLICY, PLAN, measured
 
 from gtn_rl import compare
 from gtn_rl.artifact import read_config, total_costs
@@ -46,7 +46,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    rows = measured()
+    rows = measured(RESULTS)
     for seed in range(arguments.seeds):
         folder = arguments.out / arguments.task / f"seed{seed}"
         train(folder, arguments.task, seed)
@@ -69,14 +69,9 @@ def main(arguments: Arguments) -> None:
                 row[f"{name}_iqm"] = round(cell.summary().iqm, 1)
                 row[f"{name}_min"] = round(cell.summary().min, 1)
         # Read anew: another run of this script may have written in between.
-        rows = measured() | {key: row}
+        rows = measured(RESULTS) | {key: row}
         print(key, json.dumps(row), flush=True)
         write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
-
-
-def measured() -> dict[str, Any]:
-    """What was measured so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
 
 
 def train(folder: Path, task: str, seed: int) -> None:

@@ -40,7 +40,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
-from zoo import PLAN, fingerprint
+from zoo import PLAN, fingerprint, measured
 from zoo import RESULTS as ZOO
 
 from gtn_rl.agents.sb3 import train_stock
@@ -292,7 +292,7 @@ def wanted(arguments: Arguments, kinds: tuple[Kind, ...]) -> Iterator[Job]:
 
 
 def main(arguments: Arguments) -> None:
-    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    rows = measured(RESULTS)
     jobs = []
     for first in wanted(arguments, arguments.kinds):
         if first.kind == "peer" and not first.sha:
@@ -336,9 +336,8 @@ def add(row: dict[str, Any], seed: int, agent: dict[str, Any]) -> None:
 def shipped(task: str, text: str) -> dict[str, Any] | None:
     """What `zoo.py` measured of the weights that are shipped today, with the most agents."""
     algorithm, steps = text.split(":")
-    rows = json.loads(ZOO.read_text()).values() if ZOO.is_file() else []
     same = [
-        row for row in rows
+        row for row in measured(ZOO).values()
         if (row["task"], row["algorithm"], row["steps"]) == (task, algorithm, int(steps))
         and row["sha"] == fingerprint(task)
     ]  # fmt: skip

@@ -54,7 +54,7 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    rows = measured()
+    rows = measured(RESULTS)
     for task in arguments.tasks:
         for text in SHIPPED[task]:
             algorithm = text.split(":")[0]
@@ -83,7 +83,7 @@ def main(arguments: Arguments) -> None:
             }
             print(key, {k: round(v, 1) for k, v in cell.summary()._asdict().items()}, flush=True)
             # Read anew: another run of this script may have written in between.
-            rows = measured() | {key: row}
+            rows = measured(RESULTS) | {key: row}
             write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
     # Of several measurements the one with the most agents.
     most: dict[tuple[str, str], dict[str, Any]] = {}
@@ -99,9 +99,9 @@ def main(arguments: Arguments) -> None:
             ship(task, [row for row in current if row["task"] == task])
 
 
-def measured() -> dict[str, Any]:
-    """What was measured so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+def measured(results: Path) -> dict[str, Any]:
+    """Rows of a file of results: what was measured so far."""
+    return json.loads(results.read_text()) if results.is_file() else {}
 
 
 def fingerprint(task: str) -> str:

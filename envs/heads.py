@@ -76,6 +76,6 @@ def best_action(lesson: Tensor, size: int) -> Tensor:
     return lesson[..., size : 2 * size]
 
 
-def reach(lesson: Tensor, size: int) -> Tensor:
+def widths(lesson: Tensor, size: int) -> Tensor:
     """The widths `[..., A]` of a reward of form `welsch`, from its lesson, of `size` A."""
     return lesson[..., 2 * size :]

@@ -180,7 +180,8 @@ class TrainConfig:
 
     reward_scale: float = 1.0
     """How large rewards of a bounded form are when learners begin. Deep Q-networks learn small
-    differences only, soft ones hear of none that is small beside their entropy."""
+    differences only, soft ones hear of none that is small beside their entropy. A start that is
+    given with --init keeps its own."""
 
     world_model: int = 50_000
     """Real steps from which dynamics and termination are learned before the meta-training, by

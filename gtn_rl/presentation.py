@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.heads import BOUNDED, best_action, reach
+from gtn_rl.envs.heads import BOUNDED, best_action, widths
 from gtn_rl.envs.spaces import action_size
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
@@ -66,12 +66,12 @@ def show(env: SyntheticEnv, numbers: Tensor) -> SyntheticEnv:
         # The form mlp has no best action that could be sharper.
         layers = shown.reward_network.layers(shown.reward_parameters)
         actions = action_size(env.action_space)
+        discrete = isinstance(env.action_space, spaces.Discrete)
         for last in layers[-1] if env.head != "mlp" else ():
-            discrete = isinstance(env.action_space, spaces.Discrete)
             best = last if discrete else best_action(last, actions)
             best.mul_(sharpness.exp().unsqueeze(-1))
         if env.head == "welsch":
-            reach(layers[-1][1], actions).add_(width.unsqueeze(-1))
+            widths(layers[-1][1], actions).add_(width.unsqueeze(-1))
     return shown
 
 

@@ -92,6 +92,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+EVOLUTION: dict[str, Any] = {
+    "estimator": "evolution",
+    # Both follow a gradient; evolution starts from the search alone.
+    "warmup": 0,
+    "imitation": 0,
+    # Real steps are cheap for it, being batched over the population; time is what it is given.
+    "max_real_steps": 1_000_000_000,
+    "max_minutes": 15.0,
+    "copies": 4,
+    "exam_copies": 8,
+}
+"""Settings of evolution, for every target."""
+
+# Evolution that goes on from the meta-gradient (--init) or a warm-up: near where it stands, by few
+# members, for stock-like learners take seconds each.
+_NEAR: dict[str, Any] = {"population": 24, "deviation": 0.05}
+
 BANDITS: dict[str, dict[str, Any]] = {
     # Of 48 stock-like agents of each algorithm and outer seed 2.3 % had less than 400, all of three
     # seeds in ten: their margin was narrow, which learners of 64 steps cannot tell. With this it is
@@ -138,27 +155,30 @@ BANDITS: dict[str, dict[str, Any]] = {
         # One agent in ten that never gets there is what there is to find out.
         "judges": ("16xstock-ppo@tanh:64-64/10000", "16xstock-a2c@tanh:64-64/10000"),
     },
+    # Learners of a hundred exact steps do not foresee what five clipped rollouts of PPO learn, and
+    # the gradient through those is chaos. So evolution it is, by such agents, from a warmed-up
+    # start.
+    "Pendulum-v1": EVOLUTION
+    | _NEAR
+    | {
+        "warmup": 3_000_000,
+        "max_real_steps": 9_500_000,
+        "max_minutes": 9.5,
+        "evaluate_every": 5,
+        # PPO moves its means farther by it: -345 instead of -550 in the warmed-up start.
+        "head": "welsch",
+        # SAC, whose entropy weighs 1 at first, hears nothing of small rewards.
+        "reward_scale": 2.0,
+        # The perfect learner stands for SAC, TD3 and DDPG, which learn all that there is.
+        "learners": ("2xstock-ppo@tanh:64-64/10000", "1xperfect"),
+        "judged": True,
+        "judges": ("12xstock-ppo@tanh:64-64/10000", "6xperfect"),
+        "executor": "processes",
+    },
 }
-"""Settings of the meta-gradient for bandits alone, mostly through learners that train as stock
-agents do: each of its steps takes seconds, so there are few."""
+"""Settings for bandits alone, mostly with learners that train as stock agents do: each outer step
+takes seconds then, so there are few."""
 
-
-EVOLUTION: dict[str, Any] = {
-    "estimator": "evolution",
-    # Both follow a gradient; evolution starts from the search alone.
-    "warmup": 0,
-    "imitation": 0,
-    # Real steps are cheap for it, being batched over the population; time is what it is given.
-    "max_real_steps": 1_000_000_000,
-    "max_minutes": 15.0,
-    "copies": 4,
-    "exam_copies": 8,
-}
-"""Settings of evolution, for every target."""
-
-# Evolution that goes on from the meta-gradient (--init): near where it stands, by few members, for
-# stock-like learners take seconds each.
-_NEAR: dict[str, Any] = {"population": 24, "deviation": 0.05}
 
 EVOLVED: dict[str, dict[str, Any]] = {
     # The meta-gradient's learners of 64 steps are all taught; stock PPO gains 4 by what only agents
@@ -183,29 +203,6 @@ EVOLVED: dict[str, dict[str, Any]] = {
     "MountainCar-v0": {"inner_steps": 256, "learning_rate": (1e-3, 5e-3)},
 }
 """What evolution needs besides for known targets."""
-
-# Learners of a hundred exact steps do not foresee what five clipped rollouts of PPO learn, and the
-# gradient through those is chaos. So evolution it is, by such agents, from a warmed-up start.
-_PENDULUM: dict[str, Any] = (
-    EVOLUTION
-    | _NEAR
-    | {
-        "warmup": 3_000_000,
-        "max_real_steps": 9_500_000,
-        "max_minutes": 9.5,
-        "evaluate_every": 5,
-        # PPO moves its means farther by it: -345 instead of -550 in the warmed-up start.
-        "head": "welsch",
-        # SAC, whose entropy weighs 1 at first, hears nothing of small rewards.
-        "reward_scale": 2.0,
-        # The perfect learner stands for SAC, TD3 and DDPG, which learn all that there is.
-        "learners": ("2xstock-ppo@tanh:64-64/10000", "1xperfect"),
-        "judged": True,
-        "judges": ("12xstock-ppo@tanh:64-64/10000", "6xperfect"),
-        "executor": "processes",
-    }
-)
-BANDITS["Pendulum-v1"] = _PENDULUM
 
 
 def settings_for(
