@@ -173,11 +173,12 @@ def test_the_search_leaves_a_plateau_by_novelty():
 def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_config, generator):
     config = replace(tiny_config, warmup=3_000, warmup_copies=4, reward_scale=0.25)
     task, made = describe("CartPole-v1"), []
+    noise = torch.randn(1, 4_000, 4, generator=generator)
     for wide in (0.0, 1.0):
         with RealReturn(task, replace(config, wide=wide)) as problem:
             env = problem.start(lambda _: None)
         assert env.reward_scale.item() == pytest.approx(0.25)
-        made.append(env.initial(torch.randn(1, 500, 4, generator=generator))[0].detach().std(0))
+        made.append(env.initial(noise)[0].detach().std(0))
     assert (made[1] > 1.1 * made[0]).all()
     with pytest.raises(UsageError, match="wide is a share"):
         replace(config, wide=1.5)
