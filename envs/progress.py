@@ -15,8 +15,10 @@ class Progress:
     It belongs to one agent's training, so only a new environment starts it again, and no reset.
 
     Args:
-        env: The synthetic environment; only one with a curriculum depends on progress.
-        budget: Steps after which progress is 1; if not given, it is 1 all the time.
+        env: The synthetic environment; only one with a curriculum or an introduction depends on
+            progress.
+        budget: Steps after which progress is 1; the environment's own if not given. If that is 0,
+            progress is 1 all the time.
 
     Raises:
         UsageError: A budget below 1.
@@ -28,7 +30,8 @@ class Progress:
     def __init__(self, env: SyntheticEnv, budget: int | None) -> None:
         if budget is not None and budget < 1:
             raise UsageError(f"budget must be at least 1 step, got {budget}")
-        self._budget = budget if env.curriculum else None
+        timed = env.curriculum or env.introduction
+        self._budget = (budget or env.budget or None) if timed else None
         self._steps = 0
         self.counts = self._budget is not None
 

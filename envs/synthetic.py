@@ -21,7 +21,9 @@ _REACH = 10.0
 _RARE = 4.0
 """Taken from the logit of termination, so that untrained episodes last some fifty steps."""
 
-SHOWING = ("scale_parameters", "shift_parameters", "spread_parameters")
+SHOWING = (
+    "scale_parameters", "shift_parameters", "spread_parameters", "introduction_parameters",
+)  # fmt: skip
 """Parameters of how a lesson is shown: how large rewards are, and where initial states lie and how
 far apart. What they are is no part of which action is best."""
 
@@ -78,6 +80,11 @@ class SyntheticEnv(nn.Module):
         horizon: Steps after which an episode is over at the latest.
         curriculum: Whether all of this depends on how far the agent's training has got
             (Such et al. 2020, section 3.3).
+        introduction: Whether agents first meet states of another distribution, a normal one with
+            learned mean and covariance, until a learned share of their training is over. What is
+            said of those is part of the same lesson.
+        budget: Steps that an agent's training is taken for where nobody says how long it is, for
+            what depends on how far it has got; the end from the first step on if 0.
         hidden: Units of the hidden layers of both networks.
         head: Form of the reward; the action space's default if not given.
         mean: Mean of the target's observations, `[O]`; zeros if not given.
@@ -105,6 +112,8 @@ class SyntheticEnv(nn.Module):
         target: str = "",
         horizon: int = 1,
         curriculum: bool = False,
+        introduction: bool = False,
+        budget: int = 0,
         hidden: tuple[int, ...] = (32,),
         head: str = "",
         mean: NDArray[np.floating[Any]] | None = None,
@@ -116,6 +125,8 @@ class SyntheticEnv(nn.Module):
         super().__init__()
         if horizon < 1:
             raise UsageError(f"horizon must be at least 1, got {horizon}")
+        if budget < 0:
+            raise UsageError(f"budget must not be negative, got {budget}")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         heads = HEADS[type(self.action_space)]
         self.head = head or heads[0]
@@ -126,6 +137,8 @@ class SyntheticEnv(nn.Module):
         self.target = target
         self.horizon = horizon
         self.curriculum = curriculum
+        self.introduction = introduction
+        self.budget = budget
         self.hidden = tuple(hidden)
         self.members = members
         size = self.observation_space.shape[0]
@@ -162,6 +175,10 @@ class SyntheticEnv(nn.Module):
         # Where first states lie, in units of the observations' deviation, and how far apart.
         self.shift_parameters = nn.Parameter(torch.zeros(members, size))
         self.spread_parameters = nn.Parameter(torch.zeros(members, size))
+        if introduction:
+            # Mean, logarithms of deviations, what observations have of those before them, share.
+            count = 2 * size + size * (size - 1) // 2 + 1
+            self.introduction_parameters = nn.Parameter(torch.zeros(members, count))
         if horizon > 1:
             # In units of the observations' deviation; a world model knows better.
             self.register_buffer("step_size", torch.full((size,), 0.3))
@@ -200,7 +217,8 @@ class SyntheticEnv(nn.Module):
         other = SyntheticEnv(
             self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
             head=self.head, horizon=self.horizon if horizon is None else horizon,
-            curriculum=self.curriculum, members=members,
+            curriculum=self.curriculum, introduction=self.introduction, budget=self.budget,
+            members=members,
         )  # fmt: skip
         for name, buffer in self.named_buffers():
             if name in dict(other.named_buffers()):
@@ -213,8 +231,30 @@ class SyntheticEnv(nn.Module):
         Args:
             noise: Where in the distribution.
             progress: How far the agent's training has got, from 0 to 1; a number, or one for each
-                of the N (`[N]` or `[P, N]`). Only a curriculum heeds it.
+                of the N (`[N]` or `[P, N]`). Only a curriculum and an introduction heed it.
         """
+        states = self.settled(noise, progress)
+        if not self.introduction:
+            return states
+        share = self.introduction_parameters[:, -1:]
+        early = torch.as_tensor(progress, dtype=noise.dtype) < share
+        return torch.where(early.unsqueeze(-1), self.introductory(noise), states)
+
+    def introductory(self, noise: Tensor) -> Tensor:
+        """First observations `[P, N, O]` of the introduction, for noise `[P, N, noise_size]`."""
+        size = self.noise_size
+        center, reach, mixing = self.introduction_parameters[:, :-1].tensor_split(
+            [size, 2 * size], 1
+        )
+        # A triangular matrix and its diagonal make up any covariance.
+        row, column = torch.tril_indices(size, size, -1)
+        matrix = torch.eye(size, dtype=noise.dtype).repeat(len(center), 1, 1)
+        matrix[:, row, column] = mixing
+        normal = center.unsqueeze(1) + noise @ matrix.mT * reach.exp().unsqueeze(1)
+        return torch.clamp(self.mean + self.std * normal, self.low, self.high)
+
+    def settled(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
+        """First observations `[P, N, O]` once the introduction, if there is one, is over."""
         seen = self._see(noise, progress)
         normal = noise + self.initial_network(self.initial_parameters, seen)
         normal = self.shift_parameters.unsqueeze(

@@ -57,6 +57,8 @@ def save_pretrained(
         "head": env.head,
         "horizon": env.horizon,
         "curriculum": env.curriculum,
+        "introduction": env.introduction,
+        "budget": env.budget,
         "hidden": list(env.hidden),
         "members": env.members,
         "parameters": sum(parameter.numel() for parameter in env.parameters()),
@@ -124,6 +126,8 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
             head=config.get("head", ""),
             horizon=config["horizon"],
             curriculum=config.get("curriculum", False),
+            introduction=config.get("introduction", False),
+            budget=config.get("budget", 0),
             hidden=tuple(config["hidden"]),
             members=config["members"],
         )

@@ -69,6 +69,20 @@ class TrainConfig:
     curriculum: bool = False
     """Whether the environment may depend on how far its learner's training has got."""
 
+    introduction: tuple[float, ...] = ()
+    """Agents first meet states from a normal distribution whose observations do not depend on each
+    other, so many times as far apart as what agents of the target meet (a number for each
+    observation, or one for all). Wide states are easy to tell apart, which algorithms of small
+    batches need; evolution may then change the distribution. No such introduction if not given."""
+
+    introduction_share: float = 0.7
+    """Share of an agent's training that the introduction takes at first."""
+
+    budget: int = 0
+    """Steps that an agent's training is taken for in the finished environment, unless the agent's
+    user says how many there will be. Without, a curriculum or introduction is over from the start
+    for those."""
+
     max_real_steps: int = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
 
@@ -323,7 +337,7 @@ class TrainConfig:
             raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
             "world_model", "persistence", "truncation", "checkpointing", "presentation",
-            "max_outer_steps", "patience", "effort", "wide",
+            "max_outer_steps", "patience", "effort", "wide", "budget",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -331,6 +345,14 @@ class TrainConfig:
             raise UsageError(f"wide is a share, at most 1, got {self.wide}")
         if self.wide and not (self.warmup and self.coverage):
             raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
+        if any(spread <= 0 for spread in self.introduction):
+            raise UsageError(f"introduction must be positive, got {self.introduction}")
+        if self.introduction and not self.warmup and not self.init:
+            raise UsageError("introduction needs states that agents meet: set warmup above 0")
+        if not 0 < self.introduction_share < 1:
+            raise UsageError(
+                f"introduction_share must be between 0 and 1, got {self.introduction_share}"
+            )
         if self.judged and self.horizon > 1:
             raise UsageError("judged needs a horizon of 1: judges learn from single steps")
         if self.persistence and (self.horizon == 1 or not self.world_model):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.errors import UsageError
 
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 5e-3
 
@@ -66,7 +67,7 @@ def cover(env: SyntheticEnv, states: Tensor, source: torch.Generator) -> float:
         noise = torch.randn(1, _BATCH, env.noise_size, generator=source)
         # Any time of an agent's training: a curriculum begins alike everywhere.
         progress = torch.rand(_BATCH, generator=source)
-        made = (env.initial(noise, progress)[0] - env.mean) / env.std
+        made = (env.settled(noise, progress)[0] - env.mean) / env.std
         index = torch.randint(len(real), (_BATCH,), generator=source)
         loss = energy_distance(made, real[index])
         optimizer.zero_grad()
@@ -76,3 +77,29 @@ def cover(env: SyntheticEnv, states: Tensor, source: torch.Generator) -> float:
             own = energy_distance(real[index], real[index.roll(1)])
             late.append(float(loss.detach() - own))
     return sum(late) / len(late)
+
+
+@torch.no_grad()
+def introduce(env: SyntheticEnv, states: Tensor, spread: tuple[float, ...], share: float) -> None:
+    """Begin an environment's introduction about real states, its observations independent.
+
+    Args:
+        env: One environment with an introduction, changed in place.
+        states: Real states `[M, O]`.
+        spread: How many times as far apart, one number for all observations or O numbers.
+        share: Of an agent's training that it takes.
+
+    Raises:
+        UsageError: Another number of numbers.
+    """
+    size = env.noise_size
+    if len(spread) not in (1, size):
+        raise UsageError(
+            f"introduction takes 1 number or {size}, one for each observation, got {len(spread)}"
+        )
+    deviation, mean = torch.std_mean(states, 0)
+    center = (mean - env.mean) / env.std
+    reach = (deviation / env.std * torch.tensor(spread)).log()
+    parameters = env.introduction_parameters.zero_()
+    parameters[0, : 2 * size] = torch.cat([center, reach])
+    parameters[0, -1] = share

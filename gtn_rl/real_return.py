@@ -16,7 +16,7 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import cover, widen
+from gtn_rl.coverage import cover, introduce, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.heads import BOUNDED
@@ -147,6 +147,8 @@ class RealReturn:
             if config.coverage:
                 shown = widen(states, config.wide, source)
                 cover(env, shown, source)
+            if config.introduction:
+                introduce(env, states, config.introduction, config.introduction_share)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if env.head in BOUNDED and not config.init:
             # The perfect learner of the warm-up does not heed it.
@@ -382,6 +384,11 @@ class RealReturn:
             raise UsageError(
                 f"{name} has horizon {env.horizon} and curriculum {env.curriculum}: set them to "
                 "the same, or give an environment of horizon 1"
+            )
+        if env.introduction != wanted.introduction:
+            raise UsageError(
+                f"{name} has {'an' if env.introduction else 'no'} introduction: set introduction "
+                "(or leave it out) to have the same"
             )
         return env
 

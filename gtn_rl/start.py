@@ -125,7 +125,8 @@ def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEn
     return SyntheticEnv(
         task.observation_space, task.action_space,
         target=task.id, hidden=config.hidden, head=config.head,
-        **{"horizon": config.horizon, "curriculum": config.curriculum} | settings,
+        **{"horizon": config.horizon, "curriculum": config.curriculum,
+           "introduction": bool(config.introduction), "budget": config.budget} | settings,
     )  # fmt: skip
 
 

@@ -5,8 +5,9 @@ from gymnasium import spaces
 
 import gtn_rl
 from gtn_rl.agents.stock import train_stock_agents
-from gtn_rl.coverage import cover, energy_distance, widen
+from gtn_rl.coverage import cover, energy_distance, introduce, widen
 from gtn_rl.envs.heads import best_action, to_lesson, to_reward, widths
+from gtn_rl.errors import UsageError
 from gtn_rl.perfect import Perfect, perfect_learner
 
 
@@ -125,6 +126,39 @@ def test_a_share_of_states_is_made_up_within_the_bounds_of_real_ones(generator):
             ((states.amax(0) - states.amin(0)) / 12**0.5).tolist(), rel=0.05
         )
         assert torch.corrcoef(made.T)[0, 1].abs() < 0.1
+
+
+@pytest.mark.parametrize("spread", [(2.0,), (2.0, 0.5)])
+def test_an_introduction_begins_about_real_states_and_independent(spread, generator):
+    first = torch.randn(4_000, generator=generator)
+    states = torch.stack([1 + 2 * first, 5 + first], -1)
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(-50, 50, (2,)), spaces.Discrete(2), mean=[9.0, 9.0], std=[3.0, 4.0],
+        introduction=True,
+    )  # fmt: skip
+    introduce(env, states, spread, 0.4)
+    made = env.initial(torch.randn(1, 4_000, 2, generator=generator), 0.39)[0].detach()
+    torch.testing.assert_close(made.mean(0), states.mean(0), rtol=0, atol=0.15)
+    torch.testing.assert_close(made.std(0), states.std(0) * torch.tensor(spread), rtol=0.05, atol=0)
+    assert torch.corrcoef(made.T)[0, 1].abs() < 0.05
+
+
+def test_what_is_fitted_comes_after_the_introduction(generator):
+    states = 3 + 0.1 * torch.randn(500, 2, generator=generator)
+    env = gtn_rl.SyntheticEnv(spaces.Box(-9, 9, (2,)), spaces.Discrete(2), introduction=True)
+    before = env.introduction_parameters.detach().clone()
+    noise = torch.randn(1, 500, 2, generator=generator)
+    cover(env, states, generator)
+    assert torch.equal(env.introduction_parameters, before)
+    torch.testing.assert_close(
+        env.initial(noise)[0].mean(0).detach(), states.mean(0), rtol=0.1, atol=0
+    )
+
+
+def test_an_introduction_takes_one_spread_or_one_for_each_observation():
+    env = gtn_rl.SyntheticEnv(spaces.Box(-9, 9, (3,)), spaces.Discrete(2), introduction=True)
+    with pytest.raises(UsageError, match="1 number or 3"):
+        introduce(env, torch.zeros(4, 3), (1.0, 2.0), 0.5)
 
 
 def test_the_perfect_learner_does_not_heed_the_scale_of_rewards(generator):

@@ -130,6 +130,25 @@ def test_it_is_at_its_end_without_a_budget(horizon, curriculum, budget):
         observation = following
 
 
+@pytest.mark.parametrize("horizon", [1, 10])
+def test_an_environment_has_a_budget_of_its_own(horizon):
+    box = spaces.Box(-np.inf, np.inf, (2,))
+    env = gtn_rl.SyntheticEnv(box, BOX, horizon=horizon, introduction=True, budget=80, hidden=(8,))
+    with torch.no_grad():
+        # The introduction is at 7, for half of the training; later states are about 0.
+        env.introduction_parameters.copy_(torch.tensor([[7.0, 7, 0, 0, 0, 0, 0.5]]))
+    for budget, switch in ((None, 40), (20, 10)):
+        sb3 = gtn_rl.make_sb3_env(env, 1, seed=0, budget=budget)
+        observation = sb3.reset()
+        for step in range(60):
+            fresh = horizon == 1 or step == 0
+            if fresh:
+                assert (observation == 7).all() == (step < switch)
+            observation, _, done, _ = sb3.step(ACTION[:1])
+            if horizon > 1 and done:
+                assert (observation == 7).all() == (step + 1 < switch)
+
+
 def test_gymnasium_passes_the_budget_on(tmp_path):
     env = make_env(10)
     folder = gtn_rl.save_pretrained(env, tmp_path / "mine")

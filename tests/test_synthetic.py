@@ -202,6 +202,38 @@ def test_only_a_curriculum_heeds_progress(generator):
         assert same == [not curriculum] * 2
 
 
+def test_an_introduction_is_over_after_its_share_of_the_training(generator):
+    env = long_env(introduction=True, members=2)
+    with torch.no_grad():
+        # Of the first member x = 1 + 2 n1, y = 3 n1 - n2, for a quarter of the training; of the
+        # second the noise itself, for three quarters.
+        env.introduction_parameters.copy_(
+            torch.tensor([[1.0, 0, 2, 0, 3, -1, 0.25], [0, 0, 1, 0, 0, 1, 0.75]])
+        )
+    noise = torch.randn(2, 5, 2, generator=generator)
+    when = torch.tensor([0.0, 0.2, 0.3, 0.7, 0.8])
+    states = env.initial(noise, when)
+    first, second = noise[0].unbind(-1)
+    wanted = torch.stack([1 + 2 * first, 3 * first - second], -1)
+    late = env.initial(noise)
+    torch.testing.assert_close(states[0, :2], wanted[:2])
+    torch.testing.assert_close(states[0, 2:], late[0, 2:])
+    torch.testing.assert_close(states[1, :4], noise[1, :4])
+    torch.testing.assert_close(states[1, 4:], late[1, 4:])
+    assert not torch.isclose(states[1, :4], late[1, :4]).any()
+    torch.testing.assert_close(env.initial(noise, 0.5), torch.stack([late[0], noise[1]]))
+
+
+def test_an_introduction_is_differentiable_in_double(generator):
+    env = long_env(introduction=True).double()
+    with torch.no_grad():
+        env.introduction_parameters[:, -1] = 0.7
+    noise = torch.randn(1, 3, 2, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda _: env.initial(noise, 0.3), [env.introduction_parameters]
+    )
+
+
 def test_members_of_a_population_of_mdps_are_kept_by_select(generator):
     env = long_env(members=3, generator=generator)
     env.step_size.fill_(0.7)
@@ -213,11 +245,17 @@ def test_members_of_a_population_of_mdps_are_kept_by_select(generator):
     )
 
 
+def test_a_negative_budget_is_refused(env):
+    with pytest.raises(UsageError, match="budget must not be negative"):
+        gtn_rl.SyntheticEnv(env.observation_space, env.action_space, budget=-1)
+
+
 def test_an_mdp_survives_saving(tmp_path):
-    env = long_env(curriculum=True)
+    env = long_env(curriculum=True, introduction=True, budget=70)
     env.step_size.fill_(0.7)
     again = gtn_rl.from_pretrained(gtn_rl.save_pretrained(env, tmp_path))
-    assert (again.horizon, again.curriculum) == (5, True)
+    assert again.introduction
+    assert (again.horizon, again.curriculum, again.budget) == (5, True, 70)
     observation = torch.ones(1, 1, 2)
     torch.testing.assert_close(
         again.outcomes(observation, 0.3).observation, env.outcomes(observation, 0.3).observation
