@@ -45,6 +45,7 @@ STOCK = "sb3:"
 
 ESTIMATORS = ("meta-gradient", "evolution")
 EXECUTORS = ("batch", "processes", "ray")
+EVOLVED = ("all", "showing")
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,13 @@ class TrainConfig:
 
     equal_say: bool = False
     """Whether each stack of learners (those of one algorithm, of one depth and optimizer) has an
-    equal say in the meta-gradient, however long its own is."""
+    equal say in the meta-gradient, however long its own is; in evolution each algorithm, by ranks
+    instead of returns."""
+
+    evolved: str = "all"
+    """What evolution moves: all parameters, or showing, which is how large rewards are, where
+    initial states lie, how far apart, and the introduction. Those are few, and cma-es finds out
+    about them in some forty generations; which action is best stays as it was."""
 
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
@@ -325,7 +332,8 @@ class TrainConfig:
         if self.start_rounds < 2:
             raise UsageError(f"start_rounds must be at least 2, got {self.start_rounds}")
         for name, known in (
-            ("estimator", ESTIMATORS), ("strategy", STRATEGIES), ("executor", EXECUTORS)
+            ("estimator", ESTIMATORS), ("strategy", STRATEGIES), ("executor", EXECUTORS),
+            ("evolved", EVOLVED),
         ):  # fmt: skip
             value = getattr(self, name)
             if value not in known:
@@ -422,6 +430,16 @@ class TrainConfig:
     def num_batched(self) -> int:
         """Learners of one environment that see `batch_size` observations in every step."""
         return sum(group.count for group in self.groups if group.algorithm not in WHOLE)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many learners of one environment there are of each algorithm."""
+        if self.stock:
+            return {STOCK: len(self.stock)}
+        counts: dict[str, int] = {}
+        for group in self.groups:
+            counts[group.algorithm] = counts.get(group.algorithm, 0) + group.count
+        return counts
 
     @property
     def num_learners(self) -> int:

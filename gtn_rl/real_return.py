@@ -271,13 +271,16 @@ class RealReturn:
         return sharpness(act(learners, states))
 
     def fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
-        """Mean greedy real return `[P]` of the learners of each member, and the real steps taken.
+        """Mean greedy real return of the learners of each member, and the real steps taken.
 
         All members teach the same learners, and these start from the same real states.
 
         Args:
             population: Parameters of P synthetic environments, `[P, D]`.
             step: Outer step.
+
+        Returns:
+            `[P, K]`, a column for each of the settings' `kinds`, and real steps.
         """
         # Some members at a time: what their learners work on then stays in the processor's cache.
         each = self.config.num_batched * self.config.batch_size
@@ -297,7 +300,8 @@ class RealReturn:
         seeds = [derive(config.seed, _RESET, step, copy) % 2**31 for copy in range(config.copies)]
         if config.stock:
             assert isinstance(env, SyntheticEnv)
-            return member_returns(env, config.stock, self.task, config.stock_steps, seeds)
+            values, steps = member_returns(env, config.stock, self.task, config.stock_steps, seeds)
+            return values.unsqueeze(1), steps
         learners = self.train(env, step, create_graph=False)
         shape = (count * config.num_learners, config.copies)
         if self._arena is None or self._arena.shape != shape:
@@ -306,8 +310,12 @@ class RealReturn:
             self._arena = RealEnvs(self.task, self.actions, *shape)
         before = self._arena.steps
         returns = self._arena.evaluate(partial(act, learners), seeds).mean(1).float()
-        fitness = torch.zeros(count).index_add(0, members(learners, count), returns)
-        return fitness / config.num_learners, self._arena.steps - before
+        kinds = list(config.kinds)
+        kind = torch.tensor([kinds.index(name) for name in algorithms(learners)])
+        index = members(learners, count) * len(kinds) + kind
+        sums = torch.zeros(count * len(kinds)).index_add(0, index, returns)
+        numbers = index.bincount(minlength=count * len(kinds))
+        return (sums / numbers).view(count, -1), self._arena.steps - before
 
     def _environments(self, count: int) -> SyntheticEnv:
         mean, std = (scale.numpy() for scale in self.scales)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from gtn_rl import checkpoint
@@ -111,5 +112,9 @@ def assemble(
         strategy = make_strategy(
             config.strategy, config.population, config.deviation, config.outer_learning_rate
         )
-        estimator = Evolution(teacher, strategy, executor, config.seed)
+        estimator = Evolution(
+            teacher, strategy, executor, config.seed,
+            weights=torch.tensor(list(config.kinds.values()), dtype=torch.float32),
+            equal=config.equal_say, moving=SHOWING if config.evolved == "showing" else (),
+        )  # fmt: skip
     return Parts(teacher, estimator, problem, config.averaging)

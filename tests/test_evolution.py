@@ -21,7 +21,7 @@ from gtn_rl.envs.targets import describe
 from gtn_rl.errors import MissingExtraError, TrainingDivergedError, UsageError
 from gtn_rl.executors import make_executor
 from gtn_rl.inner import inner_loop
-from gtn_rl.outer.evolution import Generation, make_strategy
+from gtn_rl.outer.evolution import Evolution, Generation, make_strategy
 from gtn_rl.real_return import RealReturn
 from gtn_rl.settings import settings_for
 from gtn_rl.start import untrained
@@ -240,11 +240,105 @@ def test_a_factory_that_cannot_travel_is_refused(config):
 
 def test_a_population_without_a_finite_return_ends_the_run(config, tmp_path, monkeypatch):
     def lost(self, population, step):
-        return torch.full((len(population),), torch.nan), 0
+        return torch.full((len(population), 4), torch.nan), 0
 
     monkeypatch.setattr(RealReturn, "fitness", lost)
     with pytest.raises(TrainingDivergedError, match="finite return"):
         run(config)
+
+
+class Said:
+    """An executor that knows what each member has."""
+
+    def __init__(self, returns):
+        self.returns = returns
+
+    def fitness(self, generation):
+        self.generation = generation
+        return self.returns, 7
+
+    def close(self):
+        """Nothing to free."""
+
+
+class Ledger:
+    steps = 0
+
+    def charge(self, real_steps):
+        self.steps += real_steps
+
+
+RETURNS = torch.tensor([[-1.0, -900.0], [-2.0, -100.0], [-3.0, -200.0], [-4.0, -300.0]])
+
+
+@pytest.mark.parametrize(
+    ("equal", "weights", "fitness"),
+    [
+        (False, None, [-450.5, -51.0, -101.5, -152.0]),
+        (False, [3.0, 1.0], [-225.75, -26.5, -52.25, -78.0]),
+        # Ranks are 3, 2, 1, 0 and 0, 3, 2, 1.
+        (True, None, [3.0, 5.0, 3.0, 1.0]),
+    ],
+)
+def test_members_are_compared_by_mean_return_or_by_rank_for_each_kind(equal, weights, fitness):
+    teacher = torch.nn.Linear(2, 1)
+    before = parameters_to_vector(teacher.parameters()).detach()
+    strategy = make_strategy("snes", 4, 0.1, 0.0)
+    executor, ledger = Said(RETURNS), Ledger()
+    weights = None if weights is None else torch.tensor(weights)
+    row = Evolution(teacher, strategy, executor, 3, weights=weights, equal=equal).step(ledger, 2)
+    wanted = strategy.tell(
+        strategy.initial(before), executor.generation.population(), torch.tensor(fitness)
+    )
+    torch.testing.assert_close(parameters_to_vector(teacher.parameters()), wanted.mean)
+    assert ledger.steps == 7
+    if not equal:
+        assert row["return_best"] == pytest.approx(max(fitness))
+
+
+def test_a_member_is_lost_where_one_kind_of_learner_is():
+    returns = RETURNS.clone()
+    returns[1, 0] = torch.nan
+    for equal in (False, True):
+        teacher = torch.nn.Linear(2, 1)
+        before = parameters_to_vector(teacher.parameters()).detach()
+        strategy = make_strategy("snes", 4, 0.1, 0.0)
+        executor = Said(returns)
+        row = Evolution(teacher, strategy, executor, 3, equal=equal).step(Ledger(), 2)
+        assert row["lost_members"] == 1
+        fitness = returns.mean(1) if not equal else torch.tensor([2.0, torch.nan, 3.0, 1.0])
+        wanted = strategy.tell(strategy.initial(before), executor.generation.population(), fitness)
+        torch.testing.assert_close(parameters_to_vector(teacher.parameters()), wanted.mean)
+
+
+def test_some_parameters_alone_evolve():
+    teacher = torch.nn.Linear(2, 1)
+    weight, bias = teacher.weight.detach().clone(), teacher.bias.detach().clone()
+    executor = Said(RETURNS)
+    evolution = Evolution(
+        teacher, make_strategy("cma-es", 4, 0.1, 0.0), executor, 3, moving=("bias",)
+    )
+    evolution.step(Ledger(), 2)
+    assert executor.generation.asked().shape == (4, 1)
+    population = executor.generation.population()
+    torch.testing.assert_close(population[:, :2].float(), weight.expand(4, -1))
+    torch.testing.assert_close(population[:, 2:], executor.generation.asked())
+    assert torch.equal(teacher.weight, weight)
+    assert not torch.equal(teacher.bias, bias)
+    state, moved = evolution.state_dict(), teacher.bias.detach().clone()
+    with torch.no_grad():
+        teacher.bias.add_(1.0)
+    evolution.load_state_dict(state)
+    torch.testing.assert_close(teacher.bias.detach(), moved)
+
+
+def test_how_a_lesson_is_shown_evolves_alone(config):
+    before, after = (
+        dict(run(replace(config, evolved="showing", max_real_steps=steps)).env.named_parameters())
+        for steps in (1, config.max_real_steps)
+    )
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"scale_parameters", "shift_parameters", "spread_parameters"}
 
 
 def test_one_estimator_goes_on_from_the_others_result(config, tiny_config, tmp_path):

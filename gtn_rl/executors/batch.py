@@ -19,7 +19,7 @@ class Batch:
         self._problem = problem
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P]` and how many real steps were taken."""
+        """Fitness `[P, K]` and how many real steps were taken."""
         return self._problem.fitness(generation.population(), generation.step)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     """What became of a task: fitness of its members and real steps, or why it failed."""
 
     members: list[int]
-    fitness: list[float]
+    fitness: list[list[float]]
     real_steps: int
     failure: str = ""
 
@@ -40,7 +40,7 @@ def describe_job(target: str | Factory, config: TrainConfig, problem: RealReturn
     return Job(target, config, tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[float], int]:
+def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[list[float]], int]:
     """Fitness of some members of a generation, and how many real steps that took.
 
     Args:
@@ -67,7 +67,7 @@ def complete(
     attempt: Callable[[list[list[int]]], Iterable[Outcome]],
     retries: int,
 ) -> tuple[Tensor, int]:
-    """Fitness `[P]` of a generation, and real steps, of tasks that may die or hang.
+    """Fitness `[P, K]` of a generation, and real steps, of tasks that may die or hang.
 
     Failed tasks are tried again; in the end their members' fitness is not a number, with a warning.
 
@@ -78,7 +78,8 @@ def complete(
         attempt: Runs a task for each list of members.
         retries: How often to try again.
     """
-    values, steps = torch.full((population,), torch.nan), 0
+    values: dict[int, list[float]] = {}
+    steps = 0
     parts = torch.arange(population).tensor_split(min(workers, population))
     left = [part.tolist() for part in parts]
     failed: list[Outcome] = []
@@ -88,7 +89,7 @@ def complete(
             if outcome.failure:
                 failed.append(outcome)
             else:
-                values[outcome.members] = torch.tensor(outcome.fitness)
+                values |= dict(zip(outcome.members, outcome.fitness, strict=True))
                 steps += outcome.real_steps
         left = [outcome.members for outcome in failed]
         if not left:
@@ -99,4 +100,5 @@ def complete(
             RuntimeWarning,
             stacklevel=2,
         )
-    return values, steps
+    lost = [torch.nan] * max((len(row) for row in values.values()), default=1)
+    return torch.tensor([values.get(member, lost) for member in range(population)]), steps

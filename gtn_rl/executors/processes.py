@@ -38,7 +38,7 @@ class Processes:
         return ProcessPoolExecutor(self._workers, context, initializer=_leave_with_parent)
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P]` and how many real steps were taken."""
+        """Fitness `[P, K]` and how many real steps were taken."""
         job = self._job()
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:

@@ -59,7 +59,7 @@ class Ray:
         )
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P]` and how many real steps were taken."""
+        """Fitness `[P, K]` and how many real steps were taken."""
         job, shared = self._ray.put(self._job()), self._ray.put(generation)
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.outer.cma_es import CMAES
-from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy
+from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, centered_ranks
 from gtn_rl.seeding import generator
 
 if TYPE_CHECKING:
@@ -30,23 +31,43 @@ def make_strategy(
 
 
 class Generation(NamedTuple):
-    """All that is needed to know a population: nothing of its size travels to another process."""
+    """All that is needed to know a population: nothing of its size travels to another process.
+
+    Where not all parameters of a teacher evolve, `moving` `[M]` are the indices of those that do,
+    and `base` `[D]` is what the others are.
+    """
 
     strategy: Strategy[Any]
     state: Any
     seed: int
     step: int
+    base: Tensor | None = None
+    moving: Tensor | None = None
+
+    def asked(self) -> Tensor:
+        """What the strategy asks about, `[P, M]`."""
+        return self.strategy.ask(self.state, generator(self.seed, _POPULATION, self.step))
 
     def population(self) -> Tensor:
         """Its members `[P, D]`."""
-        return self.strategy.ask(self.state, generator(self.seed, _POPULATION, self.step))
+        asked = self.asked()
+        if self.base is None:
+            return asked
+        members = self.base.to(asked.dtype).repeat(len(asked), 1)
+        members[:, self.moving] = asked
+        return members
 
 
 class Executor(Protocol):
     """Where the members of a generation train their learners."""
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P]`, not a number where it was lost, and how many real steps were taken."""
+        """Fitness and real steps taken.
+
+        Returns:
+            Mean return `[P, K]` of the learners of each of K kinds that a member teaches, not a
+            number where it was lost, and how many real steps were taken.
+        """
         ...
 
     def close(self) -> None:
@@ -62,14 +83,39 @@ class Evolution:
         strategy: Draws populations around it and learns from their fitness.
         executor: Finds their fitness.
         seed: Of the populations.
+        weights: Of the K kinds of learners in a member's fitness, `[K]`; alike if not given.
+        equal: Whether members are compared by their rank for each kind, the ranks being summed,
+            instead of by their mean return.
+        moving: Names of the teacher's parameters that evolve; all if not given.
     """
 
     def __init__(
-        self, teacher: nn.Module, strategy: Strategy[Any], executor: Executor, seed: int
+        self,
+        teacher: nn.Module,
+        strategy: Strategy[Any],
+        executor: Executor,
+        seed: int,
+        *,
+        weights: Tensor | None = None,
+        equal: bool = False,
+        moving: Collection[str] = (),
     ) -> None:
         self._teacher, self._strategy, self._executor = teacher, strategy, executor
-        self._seed = seed
-        self._state = strategy.initial(parameters_to_vector(teacher.parameters()).detach())
+        self._seed, self._weights, self._equal = seed, weights, equal
+        flags = [
+            torch.full((parameter.numel(),), not moving or name in moving)
+            for name, parameter in teacher.named_parameters()
+        ]
+        self._moving = torch.cat(flags).nonzero()[:, 0]
+        self._state = strategy.initial(self._all()[self._moving])
+
+    def _all(self) -> Tensor:
+        return parameters_to_vector(self._teacher.parameters()).detach()
+
+    def _move(self) -> None:
+        parameters = self._all()
+        parameters[self._moving] = self._state.mean.float()
+        vector_to_parameters(parameters, self._teacher.parameters())
 
     def step(self, problem: Problem, step: int) -> dict[str, Any]:
         """One generation: draw a population, have its learners scored, move the teacher.
@@ -77,21 +123,29 @@ class Evolution:
         Raises:
             TrainingDivergedError: No member has a fitness; the teacher is left as it was.
         """
-        generation = Generation(self._strategy, self._state, self._seed, step)
-        fitness, steps = self._executor.fitness(generation)
+        generation = Generation(
+            self._strategy, self._state, self._seed, step, self._all(), self._moving
+        )
+        returns, steps = self._executor.fitness(generation)
         problem.charge(steps)
-        known = fitness[fitness.isfinite()]
-        if not len(known):
+        lost = ~returns.isfinite().all(1)
+        if lost.all():
             raise TrainingDivergedError(
                 "no member of the population has a finite return: see the warnings above, or check "
                 "the target's rewards"
             )
-        self._state = self._strategy.tell(self._state, generation.population(), fitness)
-        vector_to_parameters(self._state.mean.float(), self._teacher.parameters())
+        weights = torch.ones(returns.shape[1]) if self._weights is None else self._weights
+        means = returns @ (weights / weights.sum())
+        fitness = means
+        if self._equal:
+            fitness = torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0)
+        fitness = fitness.masked_fill(lost, torch.nan)
+        self._state = self._strategy.tell(self._state, generation.asked(), fitness)
+        self._move()
         return {
-            "return": float(known.mean()),
-            "return_best": float(known.max()),
-            "lost_members": float(len(fitness) - len(known)),
+            "return": float(means[~lost].mean()),
+            "return_best": float(means[~lost].max()),
+            "lost_members": float(lost.sum()),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,4 +156,4 @@ class Evolution:
         """Set it to a saved state."""
         self._state = type(self._state)(**state)
         with torch.no_grad():
-            vector_to_parameters(self._state.mean.float(), self._teacher.parameters())
+            self._move()
