@@ -74,8 +74,3 @@ def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
 def best_action(lesson: Tensor, size: int) -> Tensor:
     """The best action `[..., A]` of a continuous reward, from its lesson, of `size` A."""
     return lesson[..., size : 2 * size]
-
-
-def widths(lesson: Tensor, size: int) -> Tensor:
-    """The widths `[..., A]` of a reward of form `welsch`, from its lesson, of `size` A."""
-    return lesson[..., 2 * size :]

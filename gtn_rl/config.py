@@ -45,7 +45,7 @@ STOCK = "sb3:"
 
 ESTIMATORS = ("meta-gradient", "evolution")
 EXECUTORS = ("batch", "processes", "ray")
-EVOLVED = ("all", "showing")
+PARTS = ("initial", "reward", "dynamics", "scale", "shift", "spread", "introduction")
 
 
 @dataclass(frozen=True)
@@ -151,17 +151,9 @@ class TrainConfig:
     """Share of these that are made up instead, anywhere within the bounds of those that are met.
     What is small where agents mostly are is learned from states where it is large."""
 
-    presentation: int = 0
-    """Generations of an evolution, after that, of where initial states lie, how far apart, and how
-    large and sharp rewards are, by the judges' real return. With a horizon of 1 only."""
-
-    candidates: int = 16
-    """Environments in each of these generations."""
-
     judges: tuple[str, ...] = ()
-    """Learners by whose real return that is done (two of each kind), and by which a run of
-    stock-like learners is watched; stock-ppo, stock-a2c and stock-dqn, as far as they handle the
-    action space, if not given."""
+    """Learners by whose real return a run of stock-like learners is watched; stock-ppo, stock-a2c
+    and stock-dqn, as far as they handle the action space, if not given."""
 
     judged: bool = False
     """Evaluate by the judges whatever the learners are, so that what is kept is what stock agents
@@ -268,10 +260,11 @@ class TrainConfig:
     equal say in the meta-gradient, however long its own is; in evolution each algorithm, by ranks
     instead of returns."""
 
-    evolved: str = "all"
-    """What evolution moves: all parameters, or showing, which is how large rewards are, where
-    initial states lie, how far apart, and the introduction. Those are few, and cma-es finds out
-    about them in some forty generations; which action is best stays as it was."""
+    evolved: tuple[str, ...] = ()
+    """Parts of the environment that evolution moves: initial and reward (the networks), dynamics,
+    scale (how large rewards are), shift and spread (where initial states lie and how far apart),
+    introduction; all if not given. The last four say how a lesson is shown. They are few numbers,
+    which cma-es learns in some forty generations, and which action is best stays as it was."""
 
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
@@ -333,7 +326,6 @@ class TrainConfig:
             raise UsageError(f"start_rounds must be at least 2, got {self.start_rounds}")
         for name, known in (
             ("estimator", ESTIMATORS), ("strategy", STRATEGIES), ("executor", EXECUTORS),
-            ("evolved", EVOLVED),
         ):  # fmt: skip
             value = getattr(self, name)
             if value not in known:
@@ -341,10 +333,8 @@ class TrainConfig:
                     f"unknown {name} {value!r}: use {' or '.join(known)}."
                     f"{did_you_mean(value, known)}"
                 )
-        if self.candidates < 4:
-            raise UsageError(f"candidates must be at least 4, got {self.candidates}")
         for name in (
-            "world_model", "persistence", "truncation", "checkpointing", "presentation",
+            "world_model", "persistence", "truncation", "checkpointing",
             "max_outer_steps", "patience", "effort", "wide", "budget",
         ):  # fmt: skip
             if getattr(self, name) < 0:
@@ -353,6 +343,12 @@ class TrainConfig:
             raise UsageError(f"wide is a share, at most 1, got {self.wide}")
         if self.wide and not (self.warmup and self.coverage):
             raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
+        for part in self.evolved:
+            if part not in PARTS:
+                raise UsageError(
+                    f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
+                    f"{did_you_mean(part, PARTS)}"
+                )
         if any(spread <= 0 for spread in self.introduction):
             raise UsageError(f"introduction must be positive, got {self.introduction}")
         if self.introduction and not self.warmup and not self.init:

@@ -163,7 +163,7 @@ class DistillConfig:
             field.name: getattr(self, field.name) for field in fields(self) if field.name in known
         }
         # Only the expert of the start is of interest, not the environment that would teach it.
-        return TrainConfig(**shared, coverage=False, presentation=0)
+        return TrainConfig(**shared, coverage=False)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {

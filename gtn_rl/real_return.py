@@ -26,7 +26,6 @@ from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.perfect import perfect_learner, warm_up
-from gtn_rl.presentation import present
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
 from gtn_rl.stock import member_returns, stock_returns
@@ -153,12 +152,6 @@ class RealReturn:
         if env.head in BOUNDED and not config.init:
             # The perfect learner of the warm-up does not heed it.
             nn.init.constant_(env.scale_parameters, math.log(config.reward_scale))
-        if config.horizon == 1:
-            steps = present(
-                env, self.task, self.actions, config, _COVERAGE,
-                lambda score, share: say(f"presentation {share:.0%}, return {score:.1f}"),
-            )  # fmt: skip
-            self.charge(steps)
         if config.horizon > 1 and config.world_model and not dynamic:
             say("fitting dynamics")
             _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)

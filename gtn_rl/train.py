@@ -115,6 +115,6 @@ def assemble(
         estimator = Evolution(
             teacher, strategy, executor, config.seed,
             weights=torch.tensor(list(config.kinds.values()), dtype=torch.float32),
-            equal=config.equal_say, moving=SHOWING if config.evolved == "showing" else (),
+            equal=config.equal_say, moving=[f"{part}_parameters" for part in config.evolved],
         )  # fmt: skip
     return Parts(teacher, estimator, problem, config.averaging)

@@ -6,7 +6,7 @@ from gymnasium import spaces
 import gtn_rl
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.coverage import cover, energy_distance, introduce, widen
-from gtn_rl.envs.heads import best_action, to_lesson, to_reward, widths
+from gtn_rl.envs.heads import best_action, to_lesson, to_reward
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import Perfect, perfect_learner
 
@@ -69,7 +69,7 @@ def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_
     lesson = to_lesson("welsch", output, 2.0)
     weight, best, width = lesson.chunk(3, -1)
     assert best_action(lesson, 2).equal(best)
-    assert widths(lesson, 2).equal(width)
+    assert lesson[..., 4:].equal(width)
     assert 0 < width.min() < width.max() < 3.5
     assert not to_reward("welsch", lesson, best).any()
     near = best + 1e-3 * torch.randn(best.shape, generator=generator, dtype=torch.float64)

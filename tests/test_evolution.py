@@ -311,6 +311,18 @@ def test_a_member_is_lost_where_one_kind_of_learner_is():
         torch.testing.assert_close(parameters_to_vector(teacher.parameters()), wanted.mean)
 
 
+@pytest.mark.parametrize("strategy", ["snes", "openai-es", "cma-es"])
+def test_where_all_members_do_equally_well_the_teacher_stays(strategy):
+    teacher = torch.nn.Linear(2, 1)
+    before = parameters_to_vector(teacher.parameters()).detach().clone()
+    returns = torch.full((4, 1), -200.0)
+    for lost in (-200.0, torch.nan):
+        returns[3] = lost
+        evolution = Evolution(teacher, make_strategy(strategy, 4, 0.1, 0.1), Said(returns), 3)
+        assert evolution.step(Ledger(), 2)["return"] == -200.0
+        assert torch.equal(parameters_to_vector(teacher.parameters()), before)
+
+
 def test_some_parameters_alone_evolve():
     teacher = torch.nn.Linear(2, 1)
     weight, bias = teacher.weight.detach().clone(), teacher.bias.detach().clone()
@@ -333,12 +345,20 @@ def test_some_parameters_alone_evolve():
 
 
 def test_how_a_lesson_is_shown_evolves_alone(config):
+    config = replace(config, evolved=("scale", "spread"))
     before, after = (
-        dict(run(replace(config, evolved="showing", max_real_steps=steps)).env.named_parameters())
+        dict(run(replace(config, max_real_steps=steps)).env.named_parameters())
         for steps in (1, config.max_real_steps)
     )
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"scale_parameters", "shift_parameters", "spread_parameters"}
+    assert moved == {"scale_parameters", "spread_parameters"}
+
+
+def test_only_what_there_is_evolves(config):
+    with pytest.raises(UsageError, match="Did you mean 'spread'"):
+        replace(config, evolved=("spreads",))
+    with pytest.raises(UsageError, match="no introduction_parameters"):
+        run(replace(config, evolved=("introduction",)))
 
 
 def test_one_estimator_goes_on_from_the_others_result(config, tiny_config, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.outer.cma_es import CMAES
 from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, centered_ranks
 from gtn_rl.seeding import generator
@@ -87,6 +87,9 @@ class Evolution:
         equal: Whether members are compared by their rank for each kind, the ranks being summed,
             instead of by their mean return.
         moving: Names of the teacher's parameters that evolve; all if not given.
+
+    Raises:
+        UsageError: The teacher has no parameters of such a name.
     """
 
     def __init__(
@@ -102,9 +105,15 @@ class Evolution:
     ) -> None:
         self._teacher, self._strategy, self._executor = teacher, strategy, executor
         self._seed, self._weights, self._equal = seed, weights, equal
+        known = dict(teacher.named_parameters())
+        missing = [name for name in moving if name not in known]
+        if missing:
+            raise UsageError(
+                f"nothing to evolve: no {' and no '.join(missing)}, only {', '.join(known)}"
+            )
         flags = [
             torch.full((parameter.numel(),), not moving or name in moving)
-            for name, parameter in teacher.named_parameters()
+            for name, parameter in known.items()
         ]
         self._moving = torch.cat(flags).nonzero()[:, 0]
         self._state = strategy.initial(self._all()[self._moving])
@@ -119,6 +128,8 @@ class Evolution:
 
     def step(self, problem: Problem, step: int) -> dict[str, Any]:
         """One generation: draw a population, have its learners scored, move the teacher.
+
+        Where all members do equally well nothing is known of the way, and the teacher stays.
 
         Raises:
             TrainingDivergedError: No member has a fitness; the teacher is left as it was.
@@ -139,9 +150,10 @@ class Evolution:
         fitness = means
         if self._equal:
             fitness = torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0)
-        fitness = fitness.masked_fill(lost, torch.nan)
-        self._state = self._strategy.tell(self._state, generation.asked(), fitness)
-        self._move()
+        if fitness[~lost].max() > fitness[~lost].min():
+            fitness = fitness.masked_fill(lost, torch.nan)
+            self._state = self._strategy.tell(self._state, generation.asked(), fitness)
+            self._move()
         return {
             "return": float(means[~lost].mean()),
             "return_best": float(means[~lost].max()),
