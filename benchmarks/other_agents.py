@@ -70,7 +70,7 @@ def one(
         steps = 5_000
     overrides = hyperparameters(seed) if random else {}
     start = time.perf_counter()
-    env = make_sb3_env(artifact, seed=seed)
+    env = make_sb3_env(artifact, seed=seed, budget=steps)
     agent = train_stock(algorithm, env, steps, seed, overrides)
     seconds = time.perf_counter() - start
     return greedy_returns(agent, task, 20, derive(seed, 7) >> 32).tolist(), seconds

@@ -27,6 +27,9 @@ _REACH = 3.5
 """Greatest width of a reward of form `welsch`, in half ranges: within the action space it is hardly
 told from a quadratic one."""
 
+_WIDE = 1.8
+"""What the network's output is counted from: untrained widths are about 3."""
+
 
 def outputs(head: str, size: int) -> int:
     """L, for a form but `mlp` and `size` A."""
@@ -52,7 +55,7 @@ def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         [
             scale * 2 * torch.sigmoid(weight),
             _BEYOND * torch.tanh(best),
-            *(_REACH * torch.sigmoid(number) for number in reach),
+            *(_REACH * torch.sigmoid(number + _WIDE) for number in reach),
         ],
         -1,
     )

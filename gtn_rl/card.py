@@ -16,10 +16,10 @@ import gtn_rl
 from stable_baselines3 import PPO
 
 env = gtn_rl.make_sb3_env("{name}")
-agent = PPO("MlpPolicy", env).learn(2_048)
+agent = PPO("MlpPolicy", env).learn({steps})
 ```
 
-Episodes last {most}{horizon} step{plural}; {parameters}.
+Episodes last {most}{horizon} step{plural}; {parameters}.{clock}
 
 ## What training it cost
 
@@ -30,6 +30,12 @@ Episodes last {most}{horizon} step{plural}; {parameters}.
 {results}
 """
 
+
+_CLOCK = """
+
+What it shows depends on how far an agent's training has got, which is taken to last {budget:,}
+steps. If yours is longer or shorter say so, `gym.make(..., budget=5_000)`, and so in
+`make_sb3_env`."""
 
 _PAIRS_TEMPLATE = """\
 # Distilled {target}
@@ -86,6 +92,8 @@ def render_card(config: Mapping[str, Any]) -> str:
         return render_reward_card(config)
     target = config["target"] or "environment"
     n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
+    timed = config.get("curriculum") or config.get("introduction")
+    budget = config.get("budget", 0) if timed else 0
     return _TEMPLATE.format(
         target=target,
         name=config["name"],
@@ -93,6 +101,8 @@ def render_card(config: Mapping[str, Any]) -> str:
         horizon=config["horizon"],
         plural="" if config["horizon"] == 1 else "s",
         parameters=f"observations have {n} numbers, {actions}",
+        steps=f"{budget or 2_048:_}",
+        clock=_CLOCK.format(budget=budget) if budget else "",
         training=_training(config["training"]),
         results=_results(config["results"]),
     )

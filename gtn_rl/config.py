@@ -147,6 +147,11 @@ class TrainConfig:
     """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
     agents between perfect and random meet in the target."""
 
+    fits: int = 1
+    """Fits of the initial states, from random networks, that are tried; the one whose learners (or
+    judges) have the best return, by rank for each algorithm, is taken. How near real states they
+    are does not tell how well they teach."""
+
     wide: float = 0.0
     """Share of these that are made up instead, anywhere within the bounds of those that are met.
     What is small where agents mostly are is learned from states where it is large."""
@@ -307,6 +312,7 @@ class TrainConfig:
             "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
             "warmup_copies", "warmup_batch", "imitation_learning_rate",
             "stock_steps", "deviation", "workers", "task_timeout", "horizon", "reward_scale",
+            "fits",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:

@@ -25,6 +25,7 @@ from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
+from gtn_rl.outer.strategies import centered_ranks
 from gtn_rl.perfect import perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 # that a resumed run is the run that was never killed.
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP, _WORLD_MODEL = range(8)
 _COVERAGE = 8
+
+_FITS = 2**31 - 1
+"""The outer step, if it were one, in which fits of initial states are compared."""
 
 _VISITED = 2048
 """States kept of those that agents between perfect and random met, and of those learners meet."""
@@ -142,22 +146,45 @@ class RealReturn:
                 lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
             )  # fmt: skip
             self.charge(steps)
-            source = generator(config.seed, _COVERAGE)
-            if config.coverage:
-                shown = widen(states, config.wide, source)
-                cover(env, shown, source)
-            if config.introduction:
-                introduce(env, states, config.introduction, config.introduction_share)
-            self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if env.head in BOUNDED and not config.init:
             # The perfect learner of the warm-up does not heed it.
             nn.init.constant_(env.scale_parameters, math.log(config.reward_scale))
+        if config.warmup:
+            source = generator(config.seed, _COVERAGE)
+            if config.introduction:
+                introduce(env, states, config.introduction, config.introduction_share)
+            if config.coverage:
+                self._cover(env, widen(states, config.wide, source), source, say)
+            self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if config.horizon > 1 and config.world_model and not dynamic:
             say("fitting dynamics")
             _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)
             self.charge(steps)
         self._expert = copy.deepcopy(env).requires_grad_(False)
         return env
+
+    def _cover(
+        self, env: SyntheticEnv, states: Tensor, source: torch.Generator, say: Callable[[str], None]
+    ) -> None:
+        """Fit initial states to real ones; of several fits take the one that teaches best."""
+        cover(env, states, source)
+        if self.config.fits == 1:
+            return
+        fits = env.select(torch.zeros(self.config.fits, dtype=torch.long))
+        for index in range(1, self.config.fits):
+            say(f"fitting initial states, {index + 1} of {self.config.fits}")
+            other = env.select(torch.tensor([0]))
+            fresh = untrained(self.task, self.config, generator=source)
+            other.initial_parameters.data.copy_(fresh.initial_parameters)
+            cover(other, states, source)
+            fits.initial_parameters.data[index] = other.initial_parameters[0]
+        rows = torch.cat(list(fits.parameters()), 1).detach()
+        with RealReturn(self.task, self.config.examined) as judges:
+            judges.scales = env.mean, env.std
+            returns, steps = judges.fitness(rows, _FITS)
+        self.charge(steps)
+        best = torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0).argmax()
+        env.initial_parameters.data.copy_(fits.initial_parameters[best])
 
     def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:
         """Start a critic for observations of this scale `[O]`, and count what it took to find."""

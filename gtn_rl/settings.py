@@ -167,9 +167,10 @@ BANDITS: dict[str, dict[str, Any]] = {
         "introduction": (3.5, 0.7, 1.5),
         "introduction_share": 0.5,
         "budget": 10_000,
-        # SAC, whose entropy weighs 1 at first, hears nothing of small rewards. It is no learner, so
-        # this does not evolve.
-        "reward_scale": 1.5,
+        # How well a fit teaches PPO is chance: -350 to -750 in five.
+        "fits": 6,
+        # PPO moves its means a little farther by it: -310 instead of -380 in one start.
+        "head": "welsch",
         "evolved": ("shift", "spread", "introduction"),
         "strategy": "cma-es",
         "population": 16,

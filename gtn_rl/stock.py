@@ -35,7 +35,7 @@ def stock_returns(
     envs = task.vector(len(seeds))
     for index, name in enumerate(names):
         seed = derive(seeds[0], index) % 2**31
-        agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
+        agent = train_stock(name, SyntheticVecEnv(env, 1, seed, budget=steps), steps, seed)
         scores, used = play(envs, greedily(agent, task.action_space), seeds)
         returns.append(scores)
         total += used

@@ -34,6 +34,17 @@ def test_folder_holds_three_files_and_the_card_says_the_cost(env, tmp_path):
     assert "real steps | 12" in card
 
 
+def test_the_card_says_how_long_a_training_is_taken_for(env, tmp_path):
+    for introduction, budget, steps in ((True, 7_000, "7_000"), (False, 7_000, "2_048")):
+        timed = gtn_rl.SyntheticEnv(
+            env.observation_space, env.action_space, introduction=introduction, budget=budget
+        )
+        card = (gtn_rl.save_pretrained(timed, tmp_path) / "README.md").read_text()
+        assert f".learn({steps})" in card
+        assert ("taken to last 7,000" in card) == introduction
+        assert "budget" not in card or introduction
+
+
 def test_config_is_strict_json(env, tmp_path):
     text = (save(env, tmp_path / "a") / "config.json").read_text()
 

@@ -97,8 +97,8 @@ def test_ppo_moves_its_means_farther_by_welsch_rewards():
         with torch.no_grad():
             weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
             weight.zero_()
-            # Everywhere 1.6 is the best, and 1.75 half ranges the width.
-            bias.copy_(torch.tensor([0.0, 0.7582, 0.0])[: bias.shape[-1]])
+            # Everywhere 1.6 is the best, and half of 3.5 half ranges the width.
+            bias.copy_(torch.tensor([0.0, 0.7582, -1.8])[: bias.shape[-1]])
         torch.testing.assert_close(
             env.lesson(torch.zeros(1, 1, 3))[0, 0, 1], torch.tensor(0.8), rtol=1e-3, atol=0
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch.nn.utils import parameters_to_vector
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.critic import Critic
@@ -186,3 +187,50 @@ def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_conf
         replace(config, wide=0.5, warmup=0)
     with pytest.raises(UsageError, match="reward_scale must be positive"):
         replace(config, reward_scale=0.0)
+
+
+def test_of_several_fits_the_one_that_teaches_best_is_taken(tiny_config, monkeypatch):
+    told = {}
+
+    def fitness(self, population, step):
+        told["population"], told["learners"] = population, self.config.learners
+        # Ranks of the first kind of learners are 1, 0, 2, of the second 0, 2, 1.
+        return torch.tensor([[1.0, 1.0], [0.0, 9.0], [2.0, 2.0]]), 5
+
+    monkeypatch.setattr(RealReturn, "fitness", fitness)
+    task = describe("CartPole-v1")
+    judges = ("1xstock-ppo@tanh:4/10", "1xstock-a2c@tanh:4/10")
+    config = replace(tiny_config, warmup=500, fits=3, judged=True, judges=judges)
+    one, three = replace(config, fits=1), config
+    envs, steps = [], []
+    for settings in (one, three):
+        with RealReturn(task, settings.for_space(task.action_space)) as problem:
+            envs.append(problem.start(lambda _: None))
+            steps.append(problem.real_steps)
+    assert told["learners"] == judges
+    assert steps[1] == steps[0] + 5
+    rows = told["population"]
+    first, chosen = (parameters_to_vector(env.parameters()) for env in envs)
+    torch.testing.assert_close(rows[0], first)
+    torch.testing.assert_close(rows[2], chosen)
+    # What is taught is the same.
+    assert torch.equal(envs[0].reward_parameters, envs[1].reward_parameters)
+    assert not torch.isclose(rows[0], rows[1]).all()
+
+
+def test_an_introduction_is_part_of_the_start(tiny_config):
+    task = describe("CartPole-v1")
+    config = replace(
+        tiny_config, warmup=500, introduction=(2.0,), introduction_share=0.6, budget=300
+    )
+    with RealReturn(task, config.for_space(task.action_space)) as problem:
+        env = problem.start(lambda _: None)
+    assert (env.introduction, env.budget) == (True, 300)
+    row = env.introduction_parameters[0].detach()
+    assert float(row[-1]) == pytest.approx(0.6)
+    assert row[:8].any()
+    for spread, share in (((0.0,), 0.5), ((1.0,), 1.0)):
+        with pytest.raises(UsageError, match="introduction"):
+            replace(config, introduction=spread, introduction_share=share)
+    with pytest.raises(UsageError, match="set warmup above 0"):
+        replace(config, warmup=0)
