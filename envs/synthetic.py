@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs.heads import BOUNDED, HEADS, outputs, to_lesson, to_reward
+from gtn_rl.envs.introduction import draw, introduction_size, lasts
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
 
@@ -176,9 +177,8 @@ class SyntheticEnv(nn.Module):
         self.shift_parameters = nn.Parameter(torch.zeros(members, size))
         self.spread_parameters = nn.Parameter(torch.zeros(members, size))
         if introduction:
-            # Mean, logarithms of deviations, what observations have of those before them, share.
-            count = 2 * size + size * (size - 1) // 2 + 1
-            self.introduction_parameters = nn.Parameter(torch.zeros(members, count))
+            start = torch.zeros(members, introduction_size(size))
+            self.introduction_parameters = nn.Parameter(start)
         if horizon > 1:
             # In units of the observations' deviation; a world model knows better.
             self.register_buffer("step_size", torch.full((size,), 0.3))
@@ -236,22 +236,10 @@ class SyntheticEnv(nn.Module):
         states = self.settled(noise, progress)
         if not self.introduction:
             return states
-        share = self.introduction_parameters[:, -1:]
-        early = torch.as_tensor(progress, dtype=noise.dtype) < share
-        return torch.where(early.unsqueeze(-1), self.introductory(noise), states)
-
-    def introductory(self, noise: Tensor) -> Tensor:
-        """First observations `[P, N, O]` of the introduction, for noise `[P, N, noise_size]`."""
-        size = self.noise_size
-        center, reach, mixing = self.introduction_parameters[:, :-1].tensor_split(
-            [size, 2 * size], 1
-        )
-        # A triangular matrix and its diagonal make up any covariance.
-        row, column = torch.tril_indices(size, size, -1)
-        matrix = torch.eye(size, dtype=noise.dtype).repeat(len(center), 1, 1)
-        matrix[:, row, column] = mixing
-        normal = center.unsqueeze(1) + noise @ matrix.mT * reach.exp().unsqueeze(1)
-        return torch.clamp(self.mean + self.std * normal, self.low, self.high)
+        parameters = self.introduction_parameters
+        normal = draw(parameters, noise)
+        early = torch.clamp(self.mean + self.std * normal, self.low, self.high)
+        return torch.where(lasts(parameters, progress).unsqueeze(-1), early, states)
 
     def settled(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """First observations `[P, N, O]` once the introduction, if there is one, is over."""

@@ -349,6 +349,8 @@ class TrainConfig:
             raise UsageError(f"wide is a share, at most 1, got {self.wide}")
         if self.wide and not (self.warmup and self.coverage):
             raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
+        if self.fits > 1 and not (self.warmup and self.coverage) and not self.init:
+            raise UsageError("fits needs states that agents meet: set warmup above 0, and coverage")
         for part in self.evolved:
             if part not in PARTS:
                 raise UsageError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gtn_rl.envs.introduction import independent
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
 
@@ -98,8 +99,5 @@ def introduce(env: SyntheticEnv, states: Tensor, spread: tuple[float, ...], shar
             f"introduction takes 1 number or {size}, one for each observation, got {len(spread)}"
         )
     deviation, mean = torch.std_mean(states, 0)
-    center = (mean - env.mean) / env.std
-    reach = (deviation / env.std * torch.tensor(spread)).log()
-    parameters = env.introduction_parameters.zero_()
-    parameters[0, : 2 * size] = torch.cat([center, reach])
-    parameters[0, -1] = share
+    reach = deviation / env.std * torch.tensor(spread)
+    env.introduction_parameters[0] = independent((mean - env.mean) / env.std, reach, share)

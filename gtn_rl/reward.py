@@ -101,7 +101,8 @@ def train_reward(
     # Of the start only the reward is of interest, not the states in which it would be taught.
     config = replace(
         config, learners=config.learners or LEARNERS, imitation=0, horizon=1,
-        coverage=False, introduction=(), head=config.head or HEADS[type(task.action_space)][0],
+        coverage=False, fits=1, introduction=(),
+        head=config.head or HEADS[type(task.action_space)][0],
     )  # fmt: skip
     for text in config.learners:
         check_interactive(parse_group(text), task.action_space)

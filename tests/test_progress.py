@@ -136,7 +136,7 @@ def test_an_environment_has_a_budget_of_its_own(horizon):
     env = gtn_rl.SyntheticEnv(box, BOX, horizon=horizon, introduction=True, budget=80, hidden=(8,))
     with torch.no_grad():
         # The introduction is at 7, for half of the training; later states are about 0.
-        env.introduction_parameters.copy_(torch.tensor([[7.0, 7, 0, 0, 0, 0, 0.5]]))
+        env.introduction_parameters.copy_(torch.tensor([[7.0, 7, -30, -30, 0, 0.5]]))
     for budget, switch in ((None, 40), (20, 10)):
         sb3 = gtn_rl.make_sb3_env(env, 1, seed=0, budget=budget)
         observation = sb3.reset()

@@ -213,6 +213,8 @@ def test_of_several_fits_the_one_that_teaches_best_is_taken(tiny_config, monkeyp
     first, chosen = (parameters_to_vector(env.parameters()) for env in envs)
     torch.testing.assert_close(rows[0], first)
     torch.testing.assert_close(rows[2], chosen)
+    with pytest.raises(UsageError, match="fits needs states"):
+        replace(config, coverage=False)
     # What is taught is the same.
     assert torch.equal(envs[0].reward_parameters, envs[1].reward_parameters)
     assert not torch.isclose(rows[0], rows[1]).all()

@@ -1,3 +1,5 @@
+from math import log
+
 import numpy as np
 import pytest
 import torch
@@ -205,16 +207,16 @@ def test_only_a_curriculum_heeds_progress(generator):
 def test_an_introduction_is_over_after_its_share_of_the_training(generator):
     env = long_env(introduction=True, members=2)
     with torch.no_grad():
-        # Of the first member x = 1 + 2 n1, y = 3 n1 - n2, for a quarter of the training; of the
-        # second the noise itself, for three quarters.
+        # Of the first member x = 1 + 2 n1, y = (3 n1 + n2) / 2, for a quarter of the training; of
+        # the second the noise itself, for three quarters.
         env.introduction_parameters.copy_(
-            torch.tensor([[1.0, 0, 2, 0, 3, -1, 0.25], [0, 0, 1, 0, 0, 1, 0.75]])
+            torch.tensor([[1.0, 0, log(2), -log(2), 3, 0.25], [0, 0, 0, 0, 0, 0.75]])
         )
     noise = torch.randn(2, 5, 2, generator=generator)
     when = torch.tensor([0.0, 0.2, 0.3, 0.7, 0.8])
     states = env.initial(noise, when)
     first, second = noise[0].unbind(-1)
-    wanted = torch.stack([1 + 2 * first, 3 * first - second], -1)
+    wanted = torch.stack([1 + 2 * first, 1.5 * first + 0.5 * second], -1)
     late = env.initial(noise)
     torch.testing.assert_close(states[0, :2], wanted[:2])
     torch.testing.assert_close(states[0, 2:], late[0, 2:])
