@@ -160,9 +160,9 @@ BANDITS: dict[str, dict[str, Any]] = {
     | {
         "warmup": 3_000_000,
         "max_real_steps": 9_500_000,
-        # What two cores do in nine minutes and a half.
+        # What two cores do in ten minutes.
         "max_outer_steps": 40,
-        "max_minutes": 12.0,
+        "max_minutes": 9.9,
         "evaluate_every": 8,
         # A2C of five observations an update learns nothing from the states that agents meet, PPO
         # nothing precise from others. So one after the other: 5,000 steps of each.
