@@ -31,8 +31,10 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
         render_mode: Only `None`: there is nothing to see.
-        budget: Steps after which the curriculum, if the environment has one, has reached its end;
-            if not given, it is there from the first step on. No reset starts it again.
+        budget: Steps that the agent's training takes: a curriculum or introduction, if the
+            environment has one, is at its end after them. If not given, what the environment takes
+            it for; if that is nothing, it is there from the first step on. No reset starts it
+            again.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
@@ -81,9 +83,8 @@ class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
             resets) or `"SameStep"` (the observation is already the next episode's, the last one is
             in `info["final_obs"]`; no step is lost).
         render_mode: Only `None`: there is nothing to see.
-        budget: Steps, of all N together, after which the curriculum, if the environment has one,
-            has reached its end; if not given, it is there from the first step on. Steps that only
-            reset do not count, and no reset starts it again.
+        budget: Steps of all N together that the agent's training takes, as of `SyntheticGymEnv`.
+            Steps that only reset do not count.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.

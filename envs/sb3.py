@@ -30,9 +30,7 @@ class SyntheticVecEnv(VecEnv):
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
         n_envs: N.
         seed: Of the episodes; SB3 agents with a seed of their own set it again.
-        budget: Steps, of all N together, after which the curriculum, if the environment has one,
-            has reached its end; if not given, it is there from the first step on. No reset starts
-            it again.
+        budget: Steps of all N together that the agent's training takes, as of `SyntheticGymEnv`.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
@@ -136,8 +134,9 @@ def make_sb3_env(
             `SyntheticEnv`.
         n_envs: N.
         seed: Of the episodes.
-        budget: Steps, of all N together, after which a curriculum has reached its end; if not
-            given, it is there from the first step on.
+        budget: Steps of all N together that the agent's training takes: a curriculum or
+            introduction is at its end after them. If not given, what the environment takes it for;
+            if that is nothing, it is there from the first step on.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.
