@@ -30,8 +30,7 @@ class Progress:
     def __init__(self, env: SyntheticEnv, budget: int | None) -> None:
         if budget is not None and budget < 1:
             raise UsageError(f"budget must be at least 1 step, got {budget}")
-        timed = env.curriculum or env.introduction
-        self._budget = (budget or env.budget or None) if timed else None
+        self._budget = (budget or env.budget or None) if env.timed else None
         self._steps = 0
         self.counts = self._budget is not None
 

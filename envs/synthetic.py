@@ -225,6 +225,11 @@ class SyntheticEnv(nn.Module):
                 other.get_buffer(name).copy_(buffer)
         return other
 
+    @property
+    def timed(self) -> bool:
+        """Whether anything depends on how far an agent's training has got."""
+        return self.curriculum or self.introduction
+
     def initial(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """First observations `[P, N, O]` of episodes, for noise `[P, N, noise_size]` ~ N(0, I).
 

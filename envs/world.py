@@ -53,7 +53,7 @@ class SyntheticWorld:
     def enter(self, progress: float) -> None:
         """Be what it is at this share of the learners' training."""
         self._progress = progress
-        if len(self._starts) and not (self._env.curriculum or self._env.introduction):
+        if len(self._starts) and not self._env.timed:
             return
         noise = self._noise.expand(self._env.members, -1, -1)
         with torch.enable_grad():

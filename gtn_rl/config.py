@@ -448,4 +448,4 @@ class TrainConfig:
     @property
     def num_learners(self) -> int:
         """All learners of one environment."""
-        return len(self.stock) or sum(group.count for group in self.groups)
+        return sum(self.kinds.values())

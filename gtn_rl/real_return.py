@@ -25,7 +25,7 @@ from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
 from gtn_rl.objective import agreement, collect, surrogate
-from gtn_rl.outer.strategies import centered_ranks
+from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
@@ -183,7 +183,7 @@ class RealReturn:
             judges.scales = env.mean, env.std
             returns, steps = judges.fitness(rows, _FITS)
         self.charge(steps)
-        best = torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0).argmax()
+        best = summed_ranks(returns).argmax()
         env.initial_parameters.data.copy_(fits.initial_parameters[best])
 
     def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:

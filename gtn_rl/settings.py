@@ -155,7 +155,7 @@ BANDITS: dict[str, dict[str, Any]] = {
     },
     # Learners of a hundred exact steps do not foresee what five clipped rollouts of PPO learn, and
     # the gradient through those is chaos. So evolution it is, by such agents, from a warmed-up
-    # start: of how the lesson is shown, which is twenty numbers.
+    # start: of how the lesson is shown, which is sixteen numbers.
     "Pendulum-v1": EVOLUTION
     | {
         "warmup": 3_000_000,

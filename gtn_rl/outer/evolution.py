@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.outer.cma_es import CMAES
-from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, centered_ranks
+from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, summed_ranks
 from gtn_rl.seeding import generator
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Evolution:
         means = returns @ (weights / weights.sum())
         fitness = means
         if self._equal:
-            fitness = torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0)
+            fitness = summed_ranks(returns)
         if fitness[~lost].max() > fitness[~lost].min():
             fitness = fitness.masked_fill(lost, torch.nan)
             self._state = self._strategy.tell(self._state, generation.asked(), fitness)

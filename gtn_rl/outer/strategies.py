@@ -64,6 +64,11 @@ def centered_ranks(fitness: Tensor) -> Tensor:
     return shaped
 
 
+def summed_ranks(returns: Tensor) -> Tensor:
+    """Centered ranks `[P]` of returns `[P, K]`, summed over K kinds that all weigh alike."""
+    return torch.stack([centered_ranks(kind) for kind in returns.T]).sum(0)
+
+
 class OpenAIESState(NamedTuple):
     """Mean `[D]`, Adam's averages `[D]`, generations so far."""
 
