@@ -25,20 +25,19 @@ def register(artifact: str | Path, id: str) -> None:
 
 
 def register_shipped() -> None:
-    """Register the environments that come with the package, each as `gtn_rl/` + its name.
+    """Register the environments that come with the package, each as `gtn_rl/` + its target's id.
 
-    `gtn_rl/RN-` + that name is the target itself with the reward of the synthetic environment.
+    `gtn_rl/RN-` + that id is the target itself with the reward of the synthetic environment.
     """
     for name in zoo.folders():
-        target = read_config(f"gtn_rl/{name}")["target"]
         if f"gtn_rl/{name}" not in gymnasium.registry:
             _register(f"gtn_rl/{name}", f"gtn_rl/{name}")
         if f"gtn_rl/RN-{name}" not in gymnasium.registry:
             gymnasium.register(
                 f"gtn_rl/RN-{name}",
                 entry_point="gtn_rl.envs.reward:make_rewarded",
-                max_episode_steps=gymnasium.spec(target).max_episode_steps,
-                kwargs={"artifact": f"gtn_rl/{name}", "target": target},
+                max_episode_steps=gymnasium.spec(name).max_episode_steps,
+                kwargs={"artifact": f"gtn_rl/{name}", "target": name},
             )
 
 

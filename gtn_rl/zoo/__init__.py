@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def folders() -> dict[str, Path]:
-    """Folders of the shipped environments by their names, mostly the id of their target."""
+    """Folders of the shipped environments by the id of their target."""
     here = Path(__file__).parent
     return {path.parent.name: path.parent for path in sorted(here.glob("*/config.json"))}
 
