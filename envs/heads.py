@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -16,19 +18,24 @@ HEADS = {
 BOUNDED = ("bounded-scores", "bounded-quadratic", "welsch")
 """Those whose rewards have a bound, which `SyntheticEnv` learns the scale of."""
 
-_NUMBERS = {"scores": 1, "quadratic": 2, "welsch": 3}
+_NUMBERS = {"scores": 1, "quadratic": 2, "welsch": 2}
 """Outputs of a network for each action, or each component of one."""
 
 _BEYOND = 1.25
 """How far the best action of a bounded reward may lie from the middle, in half ranges: to be at the
 action space's bound must not take an infinite output."""
 
-_REACH = 3.5
-"""Greatest width of a reward of form `welsch`, in half ranges: within the action space it is hardly
-told from a quadratic one."""
 
-_WIDE = 1.8
-"""What the network's output is counted from: untrained widths are about 3."""
+class Showing(NamedTuple):
+    """How a lesson is shown; what each is for says `SyntheticEnv`.
+
+    Numbers, or tensors that broadcast with a network's output `[..., A]`. The width and excess are
+    of form `welsch` alone.
+    """
+
+    scale: Tensor | float = 1.0
+    width: Tensor | float = 3.0
+    excess: Tensor | float = 1.0
 
 
 def outputs(head: str, size: int) -> int:
@@ -36,36 +43,33 @@ def outputs(head: str, size: int) -> int:
     return size * _NUMBERS[head.removeprefix("bounded-")]
 
 
-def to_lesson(head: str, output: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+def to_lesson(head: str, output: Tensor, showing: Showing = Showing()) -> Tensor:
     """What the rewards of all actions follow from, `[..., L]`, for a network's output.
 
     Args:
         head: Form of the reward, but `mlp`.
-        output: `[..., L]`.
-        scale: Rewards are so many times as large.
+        output: `[..., L]`; of form `welsch` `[..., 2A]`, for `[..., 3A]`.
+        showing: How it is shown.
     """
     if head in ("scores", "bounded-scores"):
         score = output - output.amax(-1, keepdim=True)
-        return scale * (score / (1 - score) if head in BOUNDED else score)
+        return showing.scale * (score / (1 - score) if head in BOUNDED else score)
+    weight, best = output.chunk(2, -1)
     if head == "quadratic":
-        weight, best = output.chunk(2, -1)
         return torch.cat([F.softplus(weight), best], -1)
-    weight, best, *reach = output.chunk(outputs(head, 1), -1)
-    return torch.cat(
-        [
-            scale * 2 * torch.sigmoid(weight),
-            _BEYOND * torch.tanh(best),
-            *(_REACH * torch.sigmoid(number + _WIDE) for number in reach),
-        ],
-        -1,
-    )
+    weight, best = showing.scale * 2 * torch.sigmoid(weight), _BEYOND * torch.tanh(best)
+    if head == "bounded-quadratic":
+        return torch.cat([weight, best], -1)
+    inside = best.clamp(-1, 1)
+    best = inside + showing.excess * (best - inside)
+    return torch.cat([weight, best, showing.width * torch.ones_like(best)], -1)
 
 
 def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
     """Rewards `[...]` of indices `[...]` or vectors `[..., A]` in [-1, 1]; lesson `[..., L]`."""
     if head in ("scores", "bounded-scores"):
         return lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    weight, best, *reach = lesson.chunk(outputs(head, 1), -1)
+    weight, best, *reach = lesson.chunk(3 if head == "welsch" else 2, -1)
     error = (action - best).square()
     for width in reach:
         # Above 0, or the best action's would be 0/0.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs.edge import to_core
-from gtn_rl.envs.heads import outputs, to_lesson, to_reward
+from gtn_rl.envs.heads import Showing, outputs, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
@@ -46,7 +46,7 @@ class RewardNetwork(nn.Module):
         members: P.
         discount: Gamma of `potential`.
         head: Of `action`: `scores` or `quadratic` if not given, or as in a `SyntheticEnv`.
-        scale: How large bounded rewards are, `[P, 1, 1]` or a number.
+        showing: How large bounded rewards are and of which shape, `[P, 1, 1]` or numbers.
         generator: Source of the initial parameters; a fixed seed if not given. The last layer of
             `state` and `potential` starts at 0: an additive reward starts as the real one.
 
@@ -57,7 +57,6 @@ class RewardNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class RewardNetwork(nn.Module):
         members: int = 1,
         discount: float = 0.99,
         head: str = "",
-        scale: Tensor | float = 1.0,
+        showing: Showing = Showing(),
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -94,7 +93,10 @@ class RewardNetwork(nn.Module):
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
         self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
         self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
-        self.register_buffer("scale", torch.as_tensor(scale).expand(members, 1, 1).clone())
+        self._shown = Showing._fields if self.head == "welsch" else ("scale",)
+        for name in self._shown:
+            value = torch.as_tensor(getattr(showing, name))
+            self.register_buffer(name, value.expand(members, 1, 1).clone())
         generator = generator or torch.Generator().manual_seed(0)
         self.network_parameters = nn.Parameter(uniform(self.network, members, generator=generator))
         if form != "action":
@@ -114,7 +116,7 @@ class RewardNetwork(nn.Module):
         network = cls(
             env.observation_space, env.action_space, target=env.target, additive=additive,
             hidden=env.hidden, mean=env.mean.numpy(), std=env.std.numpy(), members=env.members,
-            head=env.head, scale=torch.as_tensor(env.reward_scale).detach(),
+            head=env.head, showing=Showing(*(torch.as_tensor(x).detach() for x in env.showing())),
         )  # fmt: skip
         with torch.no_grad():
             network.network_parameters.copy_(env.reward_parameters)
@@ -126,8 +128,13 @@ class RewardNetwork(nn.Module):
             self.observation_space, self.action_space, target=self.target, form=self.form,
             additive=self.additive, terms=self.terms, hidden=self.hidden, mean=self.mean.numpy(),
             std=self.std.numpy(), members=members, discount=self.discount, head=self.head,
-            scale=self.scale[:1],
+            showing=Showing(**{name: self.get_buffer(name)[:1] for name in self._shown}),
         )  # fmt: skip
+
+    @property
+    def showing(self) -> Showing:
+        """How large rewards are and of which shape."""
+        return Showing(**{name: self.get_buffer(name) for name in self._shown})
 
     def forward(
         self, observation: Tensor, action: Tensor, following: Tensor, real: Tensor, ended: Tensor
@@ -142,7 +149,7 @@ class RewardNetwork(nn.Module):
             ended: Where the episode terminated, `[P, N]`.
         """
         if self.form == "action":
-            lesson = to_lesson(self.head, self._output(observation), self.scale)
+            lesson = to_lesson(self.head, self._output(observation), self.showing)
             learned = to_reward(self.head, lesson, action)
         elif self.form == "state":
             learned = self._output(following, real if self.terms else None).squeeze(-1)

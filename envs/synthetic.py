@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.envs.heads import BOUNDED, HEADS, outputs, to_lesson, to_reward
+from gtn_rl.envs.heads import BOUNDED, HEADS, Showing, outputs, to_lesson, to_reward
 from gtn_rl.envs.introduction import draw, introduction_size, lasts
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
@@ -23,10 +24,11 @@ _RARE = 4.0
 """Taken from the logit of termination, so that untrained episodes last some fifty steps."""
 
 SHOWING = (
-    "scale_parameters", "shift_parameters", "spread_parameters", "introduction_parameters",
+    "scale_parameters", "width_parameters", "excess_parameters", "shift_parameters",
+    "spread_parameters", "introduction_parameters",
 )  # fmt: skip
-"""Parameters of how a lesson is shown: how large rewards are, and where initial states lie and how
-far apart. What they are is no part of which action is best."""
+"""Parameters of how a lesson is shown: how large rewards are and of which shape, and where initial
+states lie and how far apart. What they are is no part of which action is best."""
 
 
 class State(NamedTuple):
@@ -69,9 +71,11 @@ class SyntheticEnv(nn.Module):
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
     - `welsch` (L = 3A): as that near m, but bad actions are all alike (Welsch's loss,
-      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with its width k between 0 and 3.5). The clipped
+      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with one width k for all states). The clipped
       ratio bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those
-      that are not clipped move it farther than where reward rises all the way to m.
+      that are not clipped move it farther than where reward rises all the way to m. For the same
+      reason an m beyond the action space lies an *excess* of times as far beyond it, so that reward
+      still rises at the bound. An introduction has a width and an excess of its own.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:
@@ -154,6 +158,11 @@ class SyntheticEnv(nn.Module):
         if self.head in BOUNDED:
             # Logarithm of c.
             self.scale_parameters = nn.Parameter(torch.zeros(members, 1))
+        if self.head == "welsch":
+            # Logarithms; the last column is the introduction's, if there is one.
+            width = torch.full((members, 1 + introduction), math.log(Showing().width))
+            self.width_parameters = nn.Parameter(width)
+            self.excess_parameters = nn.Parameter(torch.zeros_like(width))
         self._discrete = isinstance(self.action_space, spaces.Discrete)
         taken = (seen, actions) if self._discrete else (seen + actions, 1)
         self.dynamics_network = MLP((taken[0], *self.hidden, taken[1] * (size + 1)), "tanh")
@@ -261,12 +270,24 @@ class SyntheticEnv(nn.Module):
         if self.head == "mlp":
             return seen
         output = self.reward_network(self.reward_parameters, seen)
-        return to_lesson(self.head, output, self.reward_scale)
+        return to_lesson(self.head, output, self.showing(progress))
 
     @property
     def reward_scale(self) -> Tensor | float:
         """How large rewards are, c: `[P, 1, 1]`, or 1 where they have no bound."""
         return self.scale_parameters.exp().unsqueeze(-1) if self.head in BOUNDED else 1.0
+
+    def showing(self, progress: Tensor | float = 1.0) -> Showing:
+        """How lessons are shown; of form `welsch` with a width and an excess `[P, 1 or N, 1]`."""
+        if self.head != "welsch":
+            return Showing(self.reward_scale)
+        shape = torch.stack([self.width_parameters, self.excess_parameters]).exp()
+        now = shape[..., :1]
+        if self.introduction:
+            early = lasts(self.introduction_parameters, progress)
+            now = torch.where(early, shape[..., 1:], now)
+        width, excess = now.unsqueeze(-1)
+        return Showing(self.reward_scale, width, excess)
 
     def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
         """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""

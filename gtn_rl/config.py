@@ -45,7 +45,9 @@ STOCK = "sb3:"
 
 ESTIMATORS = ("meta-gradient", "evolution")
 EXECUTORS = ("batch", "processes", "ray")
-PARTS = ("initial", "reward", "dynamics", "scale", "shift", "spread", "introduction")
+PARTS = (
+    "initial", "reward", "dynamics", "scale", "width", "excess", "shift", "spread", "introduction",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,17 @@ class TrainConfig:
     differences only, soft ones hear of none that is small beside their entropy. A start that is
     given with --init keeps its own."""
 
+    width: tuple[float, ...] = (3.0,)
+    """How far from the best action, in half ranges, all actions are alike to rewards of form
+    welsch, when learners begin; a second number is for the introduction. PPO's means move farther
+    by narrow ones; those wider than 3 are nearly quadratic. A start that is given with --init keeps
+    its own."""
+
+    excess: tuple[float, ...] = (1.0,)
+    """Best actions that lie beyond the space lie so many times as far beyond it in rewards of form
+    welsch, when learners begin, so that their means do not stop short of the bound; a second number
+    is for the introduction. A start that is given with --init keeps its own."""
+
     world_model: int = 50_000
     """Real steps from which dynamics and termination are learned before the meta-training, by
     maximum likelihood; none if 0. With a horizon above 1 only."""
@@ -267,9 +280,10 @@ class TrainConfig:
 
     evolved: tuple[str, ...] = ()
     """Parts of the environment that evolution moves: initial and reward (the networks), dynamics,
-    scale (how large rewards are), shift and spread (where initial states lie and how far apart),
-    introduction; all if not given. The last four say how a lesson is shown. They are few numbers,
-    which cma-es learns in some forty generations, and which action is best stays as it was."""
+    scale, width and excess (how large rewards are and of which shape), shift and spread (where
+    initial states lie and how far apart), introduction; all if not given. All but the first three
+    say how a lesson is shown. They are few numbers, which cma-es learns in some forty generations,
+    and which action is best stays as it was."""
 
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
@@ -357,8 +371,15 @@ class TrainConfig:
                     f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
                     f"{did_you_mean(part, PARTS)}"
                 )
-        if any(spread <= 0 for spread in self.introduction):
-            raise UsageError(f"introduction must be positive, got {self.introduction}")
+        for name in ("introduction", "width", "excess"):
+            if any(number <= 0 for number in getattr(self, name)):
+                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("width", "excess"):
+            if len(getattr(self, name)) not in (1, 1 + bool(self.introduction)):
+                raise UsageError(
+                    f"{name} takes 1 number, or 2 where there is an introduction, got "
+                    f"{getattr(self, name)}"
+                )
         if self.introduction and not self.warmup and not self.init:
             raise UsageError("introduction needs states that agents meet: set warmup above 0")
         if not 0 < self.introduction_share < 1:

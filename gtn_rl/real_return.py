@@ -149,6 +149,9 @@ class RealReturn:
         if env.head in BOUNDED and not config.init:
             # The perfect learner of the warm-up does not heed it.
             nn.init.constant_(env.scale_parameters, math.log(config.reward_scale))
+            if env.head == "welsch":
+                env.width_parameters.data[:] = torch.tensor(config.width).log()
+                env.excess_parameters.data[:] = torch.tensor(config.excess).log()
         if config.warmup:
             source = generator(config.seed, _COVERAGE)
             if config.introduction:

@@ -1,3 +1,5 @@
+import math
+
 import gymnasium as gym
 import pytest
 import torch
@@ -6,7 +8,7 @@ from gymnasium import spaces
 import gtn_rl
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.coverage import cover, energy_distance, introduce, widen
-from gtn_rl.envs.heads import best_action, to_lesson, to_reward
+from gtn_rl.envs.heads import Showing, best_action, to_lesson, to_reward
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import Perfect, perfect_learner
 
@@ -47,7 +49,7 @@ def test_initial_states_are_fitted_to_real_ones(generator):
 
 def test_bounded_scores_have_a_bound_and_the_same_best_action(generator):
     output = 10 * torch.randn(5, 7, 3, generator=generator)
-    free, bounded = to_lesson("scores", output), to_lesson("bounded-scores", output, 0.3)
+    free, bounded = to_lesson("scores", output), to_lesson("bounded-scores", output, Showing(0.3))
     assert bounded.argmax(-1).equal(free.argmax(-1))
     assert bounded.max() == 0
     assert bounded.min() > -0.3
@@ -56,7 +58,7 @@ def test_bounded_scores_have_a_bound_and_the_same_best_action(generator):
 
 def test_bounded_quadratic_rewards_have_their_best_action_near_the_space(generator):
     output = 3 * torch.randn(5, 7, 4, generator=generator)
-    weight, best = to_lesson("bounded-quadratic", output, 2.0).chunk(2, -1)
+    weight, best = to_lesson("bounded-quadratic", output, Showing(2.0)).chunk(2, -1)
     assert weight.min() > 0
     assert weight.max() < 4
     assert best.abs().max() <= 1.25
@@ -65,12 +67,12 @@ def test_bounded_quadratic_rewards_have_their_best_action_near_the_space(generat
 
 
 def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_it(generator):
-    output = torch.randn(5, 7, 6, generator=generator, dtype=torch.float64)
-    lesson = to_lesson("welsch", output, 2.0)
-    weight, best, width = lesson.chunk(3, -1)
+    output = torch.randn(5, 7, 4, generator=generator, dtype=torch.float64)
+    width = torch.tensor([0.7, 2.0]).double()
+    lesson = to_lesson("welsch", output, Showing(2.0, width))
+    weight, best, shown = lesson.chunk(3, -1)
     assert best_action(lesson, 2).equal(best)
-    assert lesson[..., 4:].equal(width)
-    assert 0 < width.min() < width.max() < 3.5
+    assert shown.equal(width.expand(5, 7, 2))
     assert not to_reward("welsch", lesson, best).any()
     near = best + 1e-3 * torch.randn(best.shape, generator=generator, dtype=torch.float64)
     quadratic = to_reward("bounded-quadratic", lesson[..., :4], near)
@@ -82,33 +84,48 @@ def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_
     torch.testing.assert_close(away, (1 - torch.tensor(-1.0).exp()).double() * far)
 
 
+def test_best_actions_beyond_the_space_lie_an_excess_of_times_as_far_beyond_it(generator):
+    output = 2 * torch.randn(1, 50, 4, generator=generator)
+    plain, shown = (
+        best_action(to_lesson("welsch", output, Showing(excess=excess)), 2) for excess in (1.0, 3.0)
+    )
+    beyond = plain.abs() > 1
+    assert beyond.any()
+    assert not beyond.all()
+    torch.testing.assert_close(shown[~beyond], plain[~beyond])
+    torch.testing.assert_close(shown[beyond], plain[beyond].sign() + 3 * (plain - plain.sign())[beyond])
+
+
 def test_a_welsch_reward_without_width_has_a_best_action():
-    lesson = to_lesson("welsch", torch.tensor([0.0, 0.0, -200.0]))
+    lesson = to_lesson("welsch", torch.zeros(2), Showing(width=1e-30))
     rewards = to_reward("welsch", lesson, torch.tensor([[0.0], [0.5]]))
     assert rewards.isfinite().all()
     assert rewards[0] == 0
     assert rewards[1] < 0
 
 
-def test_ppo_moves_its_means_farther_by_welsch_rewards():
-    moved = {}
-    for head in ("bounded-quadratic", "welsch"):
-        env = gtn_rl.SyntheticEnv(spaces.Box(-1, 1, (3,)), spaces.Box(-2, 2, (1,)), head=head)
+def test_ppo_moves_its_means_farther_by_narrow_rewards_of_best_actions_beyond_the_space():
+    moved = []
+    for width, excess in ((6.0, 1.0), (1.2, 1.0), (1.2, 3.0)):
+        env = gtn_rl.SyntheticEnv(spaces.Box(-1, 1, (3,)), spaces.Box(-2, 2, (1,)), head="welsch")
         with torch.no_grad():
             weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
             weight.zero_()
-            # Everywhere 1.6 is the best, and half of 3.5 half ranges the width.
-            bias.copy_(torch.tensor([0.0, 0.7582, -1.8])[: bias.shape[-1]])
+            # Everywhere the best is 2.4, beyond the space, unless there is more excess.
+            bias.copy_(torch.tensor([0.0, 1.9459]))
+            env.width_parameters.fill_(math.log(width))
+            env.excess_parameters.fill_(math.log(excess))
         torch.testing.assert_close(
-            env.lesson(torch.zeros(1, 1, 3))[0, 0, 1], torch.tensor(0.8), rtol=1e-3, atol=0
+            env.lesson(torch.zeros(1, 1, 3))[0, 0, 1], torch.tensor(1 + 0.2 * excess)
         )
         agents = train_stock_agents(
             env, "stock-ppo", (64, 64), "tanh", 8, 4096, torch.Generator().manual_seed(0)
         )
         observation = torch.rand(8, 256, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
-        moved[head] = float(agents.outputs(observation).detach().mean())
-    assert 0.5 < moved["bounded-quadratic"] < 0.8
-    assert moved["welsch"] > 1.1 * moved["bounded-quadratic"]
+        moved.append(float(agents.outputs(observation).detach().mean()))
+    assert 0.5 < moved[0] < 0.9
+    assert moved[1] > 1.4 * moved[0]
+    assert moved[2] > 1.2 * moved[1]
 
 
 def test_a_share_of_states_is_made_up_within_the_bounds_of_real_ones(generator):

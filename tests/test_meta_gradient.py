@@ -45,6 +45,11 @@ class Case:
             mean=np.array([0.1, -0.2, 0.0]),
             std=np.array([1.0, 0.5, 2.0]),
         ).double()
+        if head == "welsch":
+            # Narrow, and best actions beyond the space: otherwise its shape counts for nothing.
+            self.env.width_parameters.data.zero_()
+            _, bias = self.env.reward_network.layers(self.env.reward_parameters.data)[-1]
+            bias[..., 2:] = torch.tensor([1.5, -1.5])
         self.actions = make_actions(space, self.config.outer_noise)
         generator = torch.Generator().manual_seed(0)
 
@@ -147,9 +152,9 @@ def test_some_parameters_may_move_faster(case):
         case.teach(), case.surrogate, 1e-3
     )
     for name, value in case.env.named_parameters():
-        # Adam's first step is its step size, whatever the gradient.
+        # Adam's first step is its step size, nearly whatever the gradient.
         step = (value - before[name]).abs().max().item()
-        assert step == pytest.approx(5e-3 if name in SHOWING else 1e-3, rel=1e-3)
+        assert step == pytest.approx(5e-3 if name in SHOWING else 1e-3, rel=1e-2)
 
 
 def test_even_out_shortens_long_gradients_to_the_median_and_drops_broken_ones():

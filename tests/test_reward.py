@@ -44,16 +44,24 @@ def randomise(network, generator):
     return network
 
 
-@pytest.mark.parametrize("discrete", [True, False])
-def test_the_reward_of_a_synthetic_environment_is_kept(discrete, generator):
+@pytest.mark.parametrize("head", ["bounded-scores", "bounded-quadratic", "welsch"])
+def test_the_reward_of_a_synthetic_environment_is_kept(head, generator, tmp_path):
+    discrete = head == "bounded-scores"
     space = spaces.Discrete(2) if discrete else spaces.Box(-1, 1, (1,))
-    env = gtn_rl.SyntheticEnv(BOX, space, mean=np.ones(2), std=np.array([2.0, 0.5]))
+    shape = {"mean": np.ones(2), "std": np.array([2.0, 0.5])}
+    env = gtn_rl.SyntheticEnv(BOX, space, head=head, introduction=True, **shape)
+    with torch.no_grad():
+        for parameter in env.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
     network = RewardNetwork.of(env)
     observation, action, following, real, ended = transition(generator, discrete)
-    torch.testing.assert_close(
-        network(observation, action, following, real, ended),
-        env.reward(env.lesson(observation), action),
-    )
+    wanted = env.reward(env.lesson(observation), action)
+    for same in (network, gtn_rl.load_reward(gtn_rl.save_reward(network, tmp_path))):
+        torch.testing.assert_close(same(observation, action, following, real, ended), wanted)
+    other = network.blank(3)
+    randomise(other, generator).network_parameters.data[:] = network.network_parameters
+    parts = (part.expand(3, *part.shape[1:]) for part in (observation, action, following, real))
+    torch.testing.assert_close(other(*parts, ended.expand(3, -1)), wanted.expand(3, -1))
 
 
 def test_potentials_add_up_to_their_ends(generator):

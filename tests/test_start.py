@@ -189,6 +189,23 @@ def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_conf
         replace(config, reward_scale=0.0)
 
 
+def test_rewards_of_form_welsch_start_as_narrow_as_the_settings_say(tiny_config):
+    task = describe("Pendulum-v1")
+    config = replace(
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, head="welsch", introduction=(2.0,),
+        width=(1.5, 4.0), excess=(2.0,),
+    )  # fmt: skip
+    with RealReturn(task, config.for_space(task.action_space)) as problem:
+        env = problem.start(lambda _: None)
+    widths, excesses = (p.detach().exp() for p in (env.width_parameters, env.excess_parameters))
+    torch.testing.assert_close(widths, torch.tensor([[1.5, 4.0]]))
+    torch.testing.assert_close(excesses, torch.tensor([[2.0, 2.0]]))
+    with pytest.raises(UsageError, match="width must be positive"):
+        replace(config, width=(0.0,))
+    with pytest.raises(UsageError, match="excess takes 1 number, or 2 where"):
+        replace(config, excess=(1.0, 2.0), introduction=(), width=(1.0,))
+
+
 def test_of_several_fits_the_one_that_teaches_best_is_taken(tiny_config, monkeypatch):
     told = {}
 

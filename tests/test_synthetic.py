@@ -226,6 +226,28 @@ def test_an_introduction_is_over_after_its_share_of_the_training(generator):
     torch.testing.assert_close(env.initial(noise, 0.5), torch.stack([late[0], noise[1]]))
 
 
+def test_an_introduction_has_rewards_of_its_own_shape(generator):
+    env = box_env("welsch", introduction=True, members=2, generator=generator)
+    with torch.no_grad():
+        env.introduction_parameters[:, -1] = torch.tensor([0.25, 0.75])
+        env.width_parameters.copy_(torch.tensor([[1.0, 4], [2, 8]]).log())
+        env.excess_parameters.copy_(torch.tensor([[3.0, 1], [1, 1]]).log())
+        env.reward_parameters.mul_(5)
+    observation = torch.randn(2, 40, 2, generator=generator)
+    when = torch.tensor([0.0, 0.5, 1.0]).repeat_interleave(40)
+    lesson = env.lesson(observation.repeat(1, 3, 1), when).view(2, 3, 40, 9)
+    _, best, width = lesson.chunk(3, -1)
+    assert [width[p, t].unique().item() for p in (0, 1) for t in range(3)] == pytest.approx(
+        [4.0, 1, 1, 8, 8, 2]
+    )
+    early, *late = best[0]
+    assert early.abs().max() > 1
+    for after in late:
+        torch.testing.assert_close(after, early + 2 * (early - early.clamp(-1, 1)))
+    assert best[1, 0].equal(best[1, 1])
+    torch.testing.assert_close(env.lesson(observation), lesson[:, 2])
+
+
 def test_an_introduction_is_differentiable_in_double(generator):
     env = long_env(introduction=True).double()
     with torch.no_grad():
