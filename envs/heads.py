@@ -18,7 +18,7 @@ HEADS = {
 BOUNDED = ("bounded-scores", "bounded-quadratic", "welsch")
 """Those whose rewards have a bound, which `SyntheticEnv` learns the scale of."""
 
-_NUMBERS = {"scores": 1, "quadratic": 2, "welsch": 2}
+_NUMBERS = {"scores": 1, "quadratic": 2, "welsch": 1}
 """Outputs of a network for each action, or each component of one."""
 
 _BEYOND = 1.25
@@ -38,31 +38,35 @@ class Showing(NamedTuple):
     excess: Tensor | float = 1.0
 
 
+PLAIN = Showing()
+"""Rewards that are nearly quadratic, of size 1."""
+
+
 def outputs(head: str, size: int) -> int:
     """L, for a form but `mlp` and `size` A."""
     return size * _NUMBERS[head.removeprefix("bounded-")]
 
 
-def to_lesson(head: str, output: Tensor, showing: Showing = Showing()) -> Tensor:
+def to_lesson(head: str, output: Tensor, showing: Showing = PLAIN) -> Tensor:
     """What the rewards of all actions follow from, `[..., L]`, for a network's output.
 
     Args:
         head: Form of the reward, but `mlp`.
-        output: `[..., L]`; of form `welsch` `[..., 2A]`, for `[..., 3A]`.
+        output: `[..., L]`; of form `welsch` `[..., A]`, for `[..., 3A]`.
         showing: How it is shown.
     """
     if head in ("scores", "bounded-scores"):
         score = output - output.amax(-1, keepdim=True)
         return showing.scale * (score / (1 - score) if head in BOUNDED else score)
+    if head == "welsch":
+        best = _BEYOND * torch.tanh(output)
+        inside = best.clamp(-1, 1)
+        best, one = inside + showing.excess * (best - inside), torch.ones_like(best)
+        return torch.cat([showing.scale * one, best, showing.width * one], -1)
     weight, best = output.chunk(2, -1)
     if head == "quadratic":
         return torch.cat([F.softplus(weight), best], -1)
-    weight, best = showing.scale * 2 * torch.sigmoid(weight), _BEYOND * torch.tanh(best)
-    if head == "bounded-quadratic":
-        return torch.cat([weight, best], -1)
-    inside = best.clamp(-1, 1)
-    best = inside + showing.excess * (best - inside)
-    return torch.cat([weight, best, showing.width * torch.ones_like(best)], -1)
+    return torch.cat([showing.scale * 2 * torch.sigmoid(weight), _BEYOND * torch.tanh(best)], -1)
 
 
 def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs.edge import to_core
-from gtn_rl.envs.heads import Showing, outputs, to_lesson, to_reward
+from gtn_rl.envs.heads import PLAIN, Showing, outputs, to_lesson, to_reward
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
@@ -73,7 +73,7 @@ class RewardNetwork(nn.Module):
         members: int = 1,
         discount: float = 0.99,
         head: str = "",
-        showing: Showing = Showing(),
+        showing: Showing = PLAIN,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.envs.heads import BOUNDED, HEADS, Showing, outputs, to_lesson, to_reward
+from gtn_rl.envs.heads import BOUNDED, HEADS, PLAIN, Showing, outputs, to_lesson, to_reward
 from gtn_rl.envs.introduction import draw, introduction_size, lasts
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
@@ -70,12 +70,13 @@ class SyntheticEnv(nn.Module):
     - `quadratic` (continuous, L = 2A): `-sum w (a - m)^2` with w > 0. It has one maximum wherever
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
-    - `welsch` (L = 3A): as that near m, but bad actions are all alike (Welsch's loss,
-      `-sum w k^2 (1 - exp(-(a - m)^2 / k^2))`, with one width k for all states). The clipped
-      ratio bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those
-      that are not clipped move it farther than where reward rises all the way to m. For the same
-      reason an m beyond the action space lies an *excess* of times as far beyond it, so that reward
-      still rises at the bound. An introduction has a width and an excess of its own.
+    - `welsch` (L = 3A): as that near m, with w = c in all states, but bad actions are all alike
+      (Welsch's loss, `-sum c k^2 (1 - exp(-(a - m)^2 / k^2))`, with one width k). A warm-up by
+      perfect learners, who do not heed it, leaves a w of each state to chance. The clipped ratio
+      bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those that
+      are not clipped move it farther than where reward rises all the way to m. For the same reason
+      an m beyond the action space lies an *excess* of times as far beyond it, so that reward still
+      rises at the bound. An introduction has a width and an excess of its own.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:
@@ -160,7 +161,7 @@ class SyntheticEnv(nn.Module):
             self.scale_parameters = nn.Parameter(torch.zeros(members, 1))
         if self.head == "welsch":
             # Logarithms; the last column is the introduction's, if there is one.
-            width = torch.full((members, 1 + introduction), math.log(Showing().width))
+            width = torch.full((members, 1 + introduction), math.log(PLAIN.width))
             self.width_parameters = nn.Parameter(width)
             self.excess_parameters = nn.Parameter(torch.zeros_like(width))
         self._discrete = isinstance(self.action_space, spaces.Discrete)

@@ -81,6 +81,11 @@ class TrainConfig:
     introduction_share: float = 0.7
     """Share of an agent's training that the introduction takes at first."""
 
+    introduction_linear: float = 1.0
+    """How much a linear policy may know of what is wanted in the introduction, R^2 from 0 to 1: it
+    is moved until there is no more. What such a policy knows A2C learns first, and may not leave
+    again."""
+
     budget: int = 0
     """Steps that an agent's training is taken for in the finished environment, unless the agent's
     user says how many there will be. Without, a curriculum or introduction is over from the start
@@ -148,6 +153,11 @@ class TrainConfig:
     coverage: bool = True
     """Whether the initial states of synthetic episodes are fitted, after the warm-up, to those that
     agents between perfect and random meet in the target."""
+
+    experts: int = 1
+    """Starts that are searched, warmed up and fitted; the one whose learners (or judges) have the
+    best return, by rank for each algorithm, is taken. How well an expert plays does not tell how
+    well it can be taught. One that is given with --init is the only one."""
 
     fits: int = 1
     """Fits of the initial states, from random networks, that are tried; the one whose learners (or
@@ -326,7 +336,7 @@ class TrainConfig:
             "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
             "warmup_copies", "warmup_batch", "imitation_learning_rate",
             "stock_steps", "deviation", "workers", "task_timeout", "horizon", "reward_scale",
-            "fits",
+            "fits", "experts",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -365,6 +375,8 @@ class TrainConfig:
             raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
         if self.fits > 1 and not (self.warmup and self.coverage) and not self.init:
             raise UsageError("fits needs states that agents meet: set warmup above 0, and coverage")
+        if self.experts > 1 and not self.warmup and not self.init:
+            raise UsageError("experts are what the warm-up makes: set warmup above 0")
         for part in self.evolved:
             if part not in PARTS:
                 raise UsageError(
@@ -382,6 +394,10 @@ class TrainConfig:
                 )
         if self.introduction and not self.warmup and not self.init:
             raise UsageError("introduction needs states that agents meet: set warmup above 0")
+        if not 0 <= self.introduction_linear <= 1:
+            raise UsageError(
+                f"introduction_linear must be from 0 to 1, got {self.introduction_linear}"
+            )
         if not 0 < self.introduction_share < 1:
             raise UsageError(
                 f"introduction_share must be between 0 and 1, got {self.introduction_share}"

@@ -14,8 +14,13 @@ from torch import Tensor
 from gtn_rl.envs.introduction import independent
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
+from gtn_rl.perfect import wanted_actions
 
 _STEPS, _BATCH, _LEARNING_RATE = 600, 256, 5e-3
+
+_BAFFLE_STEPS, _BAFFLE_BATCH, _BAFFLE_RATE, _PULL = 300, 4096, 2e-2, 2e-2
+"""Of the fit that keeps linear policies from learning the introduction; the last is what a squared
+unit of its parameters' way costs."""
 
 
 def energy_distance(made: Tensor, real: Tensor) -> Tensor:
@@ -101,3 +106,48 @@ def introduce(env: SyntheticEnv, states: Tensor, spread: tuple[float, ...], shar
     deviation, mean = torch.std_mean(states, 0)
     reach = deviation / env.std * torch.tensor(spread)
     env.introduction_parameters[0] = independent((mean - env.mean) / env.std, reach, share)
+
+
+def linear_share(env: SyntheticEnv, noise: Tensor) -> Tensor:
+    """R^2 of the best linear policy for what is wanted in an introduction: how much it knows.
+
+    Args:
+        env: One environment with an introduction.
+        noise: Of its states, `[1, N, noise_size]`.
+    """
+    states = env.initial(noise, 0.0)[0]
+    wanted = wanted_actions(env, states.unsqueeze(0))[0]
+    known = states - states.mean(0)
+    wanted = wanted - wanted.mean(0)
+    known = known / known.std(0)
+    # Keeps an observation that hardly moves from an infinite coefficient.
+    ridge = 1e-3 * torch.eye(known.shape[1], dtype=known.dtype)
+    covariance = known.T @ wanted / len(known)
+    fitted = torch.linalg.solve(known.T @ known / len(known) + ridge, covariance)
+    return (covariance * fitted).sum() / wanted.square().mean(0).sum()
+
+
+def baffle(env: SyntheticEnv, bound: float, source: torch.Generator) -> None:
+    """Move an introduction, no farther than need be, until linear policies know little of it.
+
+    What a linear policy knows agents of small batches learn first, and may never leave again.
+
+    Args:
+        env: One environment with an introduction, changed in place; its share stays.
+        bound: R^2 that is let be.
+        source: Of all randomness.
+    """
+    parameters = env.introduction_parameters
+    start = parameters.detach().clone()
+    optimizer = torch.optim.Adam([parameters], _BAFFLE_RATE)
+    for step in range(_BAFFLE_STEPS):
+        optimizer.param_groups[0]["lr"] = _BAFFLE_RATE * (1 - step / _BAFFLE_STEPS)
+        noise = torch.randn(1, _BAFFLE_BATCH, env.noise_size, generator=source)
+        away = (parameters - start).square().sum()
+        loss = (linear_share(env, noise) - bound).clamp_min(0) + _PULL * away
+        optimizer.zero_grad()
+        (gradient,) = torch.autograd.grad(loss, [parameters])
+        gradient[:, -1] = 0
+        parameters.grad = gradient
+        optimizer.step()
+    parameters.grad = None

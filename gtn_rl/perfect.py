@@ -53,6 +53,18 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
     return middle + half * best_action(lesson, len(half))
 
 
+def wanted_actions(env: SyntheticEnv, observation: Tensor) -> Tensor:
+    """What perfect learners take at `[P, N, O]`: probabilities, or vectors within the bounds.
+
+    Both are `[P, N, A]`. During an introduction the same actions are best as after it.
+    """
+    outputs = perfect_learner(env, observation)
+    if isinstance(env.action_space, spaces.Discrete):
+        return torch.softmax(outputs, -1)
+    low, high = (torch.as_tensor(x) for x in (env.action_space.low, env.action_space.high))
+    return torch.clamp(outputs, low, high)
+
+
 @dataclass(frozen=True)
 class Perfect:
     """Perfect learners among others: what agents learn that train for longer than any of those.

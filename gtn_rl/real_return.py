@@ -16,7 +16,7 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import cover, introduce, widen
+from gtn_rl.coverage import baffle, cover, introduce, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.heads import BOUNDED
@@ -156,6 +156,8 @@ class RealReturn:
             source = generator(config.seed, _COVERAGE)
             if config.introduction:
                 introduce(env, states, config.introduction, config.introduction_share)
+                if config.introduction_linear < 1:
+                    baffle(env, config.introduction_linear, source)
             if config.coverage:
                 self._cover(env, widen(states, config.wide, source), source, say)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
@@ -181,13 +183,21 @@ class RealReturn:
             other.initial_parameters.data.copy_(fresh.initial_parameters)
             cover(other, states, source)
             fits.initial_parameters.data[index] = other.initial_parameters[0]
-        rows = torch.cat(list(fits.parameters()), 1).detach()
-        with RealReturn(self.task, self.config.examined) as judges:
-            judges.scales = env.mean, env.std
-            returns, steps = judges.fitness(rows, _FITS)
+        returns, steps = taught(self.task, self.config, fits)
         self.charge(steps)
         best = summed_ranks(returns).argmax()
         env.initial_parameters.data.copy_(fits.initial_parameters[best])
+
+    def leave(self) -> dict[str, Any]:
+        """What the warm-up leaves besides the environment, for another problem to go on from."""
+        return {"critic": self._critic.state_dict(), "visited": self._visited}
+
+    def go_on(self, env: SyntheticEnv, left: dict[str, Any], steps: int) -> None:
+        """Start from an environment and what another problem's warm-up left; count its steps."""
+        self.begin(env.mean, env.std, steps)
+        self._critic.load_state_dict(left["critic"])
+        self._visited = left["visited"]
+        self._expert = copy.deepcopy(env).requires_grad_(False)
 
     def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:
         """Start a critic for observations of this scale `[O]`, and count what it took to find."""
@@ -422,6 +432,17 @@ class RealReturn:
                 "(or leave it out) to have the same"
             )
         return env
+
+
+def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tensor, int]:
+    """Real returns `[P, K]` of the learners that watch a run, each kind in P environments.
+
+    And how many real steps that took. All environments teach the same learners.
+    """
+    rows = torch.cat(list(envs.parameters()), 1).detach()
+    with RealReturn(task, config.examined) as judges:
+        judges.scales = envs.mean, envs.std
+        return judges.fitness(rows, _FITS)
 
 
 def _with_dynamics(bandit: SyntheticEnv, horizon: int) -> SyntheticEnv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from gtn_rl.real_return import RealReturn
 from gtn_rl.run import run
 from gtn_rl.settings import settings_for
 from gtn_rl.start import untrained
+from gtn_rl.starts import best_start
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,10 @@ def train(
         RealReturn(task, config) as problem,
         closing(make_executor(target, config, problem)) as executor,
     ):
+        several = config.experts > 1 and not config.init
         parts, progress = run(
             problem, config, folder, resume=resume, blank=untrained(task, config),
-            start=problem.start,
+            start=partial(best_start, target, problem) if several else problem.start,
             assemble=lambda env: assemble(env, problem, executor, config),
             write=save_pretrained, command=command, progress_bar=progress_bar,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 import gtn_rl
 from gtn_rl.agents.stock import train_stock_agents
-from gtn_rl.coverage import cover, energy_distance, introduce, widen
+from gtn_rl.coverage import baffle, cover, energy_distance, introduce, linear_share, widen
 from gtn_rl.envs.heads import Showing, best_action, to_lesson, to_reward
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import Perfect, perfect_learner
@@ -67,12 +67,13 @@ def test_bounded_quadratic_rewards_have_their_best_action_near_the_space(generat
 
 
 def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_it(generator):
-    output = torch.randn(5, 7, 4, generator=generator, dtype=torch.float64)
+    output = torch.randn(5, 7, 2, generator=generator, dtype=torch.float64)
     width = torch.tensor([0.7, 2.0]).double()
     lesson = to_lesson("welsch", output, Showing(2.0, width))
     weight, best, shown = lesson.chunk(3, -1)
     assert best_action(lesson, 2).equal(best)
     assert shown.equal(width.expand(5, 7, 2))
+    assert weight.eq(2).all()
     assert not to_reward("welsch", lesson, best).any()
     near = best + 1e-3 * torch.randn(best.shape, generator=generator, dtype=torch.float64)
     quadratic = to_reward("bounded-quadratic", lesson[..., :4], near)
@@ -85,7 +86,7 @@ def test_welsch_rewards_are_quadratic_near_the_best_action_and_bounded_far_from_
 
 
 def test_best_actions_beyond_the_space_lie_an_excess_of_times_as_far_beyond_it(generator):
-    output = 2 * torch.randn(1, 50, 4, generator=generator)
+    output = 2 * torch.randn(1, 50, 2, generator=generator)
     plain, shown = (
         best_action(to_lesson("welsch", output, Showing(excess=excess)), 2) for excess in (1.0, 3.0)
     )
@@ -93,11 +94,12 @@ def test_best_actions_beyond_the_space_lie_an_excess_of_times_as_far_beyond_it(g
     assert beyond.any()
     assert not beyond.all()
     torch.testing.assert_close(shown[~beyond], plain[~beyond])
-    torch.testing.assert_close(shown[beyond], plain[beyond].sign() + 3 * (plain - plain.sign())[beyond])
+    farther = plain.sign() + 3 * (plain - plain.sign())
+    torch.testing.assert_close(shown[beyond], farther[beyond])
 
 
 def test_a_welsch_reward_without_width_has_a_best_action():
-    lesson = to_lesson("welsch", torch.zeros(2), Showing(width=1e-30))
+    lesson = to_lesson("welsch", torch.zeros(1), Showing(width=1e-30))
     rewards = to_reward("welsch", lesson, torch.tensor([[0.0], [0.5]]))
     assert rewards.isfinite().all()
     assert rewards[0] == 0
@@ -112,7 +114,7 @@ def test_ppo_moves_its_means_farther_by_narrow_rewards_of_best_actions_beyond_th
             weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
             weight.zero_()
             # Everywhere the best is 2.4, beyond the space, unless there is more excess.
-            bias.copy_(torch.tensor([0.0, 1.9459]))
+            bias.fill_(1.9459)
             env.width_parameters.fill_(math.log(width))
             env.excess_parameters.fill_(math.log(excess))
         torch.testing.assert_close(
@@ -200,3 +202,44 @@ def test_perfect_learners_have_the_gradient_of_their_environment(generator):
     leaf = learners.parameters.detach().requires_grad_()
     moved = learners.with_parameters(leaf).outputs(observation.expand(2, -1, -1))
     assert torch.autograd.grad(moved.sum(), leaf)[0].abs().sum() > 0
+
+
+def hills(*signs):
+    """An environment that wants `tanh(sum tanh(1 + sign x))` of the first observation x, scaled."""
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(-9, 9, (2,)), spaces.Box(-1, 1, (1,)), head="welsch", hidden=(2,),
+        introduction=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        env.reward_parameters.zero_()
+        (first, bias), (last, _) = env.reward_network.layers(env.reward_parameters)
+        first[0, 0], bias[0], last[0] = torch.tensor(signs), 1.0, 0.3
+        # Independent, of deviation 1 about (1.5, 0), for half of the training.
+        env.introduction_parameters[0, 0], env.introduction_parameters[0, -1] = 1.5, 0.5
+    return env
+
+
+def test_a_linear_policy_knows_all_of_a_line_and_nothing_of_a_hill(generator):
+    noise = torch.randn(1, 20_000, 2, generator=generator)
+    line, hill = hills(0.05, 0.05), hills(1.0, -1.0)
+    assert linear_share(line, noise).item() == pytest.approx(1, abs=0.01)
+    # On one flank of the hill much, about its top nothing.
+    assert linear_share(hill, noise) > 0.5
+    with torch.no_grad():
+        hill.introduction_parameters[0, 0] = 0.0
+    assert linear_share(hill, noise) < 1e-3
+
+
+def test_an_introduction_moves_until_linear_policies_know_little_of_it(generator):
+    env = hills(1.0, -1.0)
+    before = env.introduction_parameters.detach().clone()
+    baffle(env, 0.1, generator)
+    after = env.introduction_parameters.detach()
+    noise = torch.randn(1, 20_000, 2, generator=generator)
+    assert linear_share(env, noise).item() == pytest.approx(0.1, abs=0.05)
+    assert after[0, 0].abs() < 1
+    assert after[0, -1] == before[0, -1]
+    # The other observation says nothing of what is wanted, and has no reason to move.
+    assert after[0, 1].abs() < 0.05
+    baffle(env, 0.5, generator)
+    torch.testing.assert_close(env.introduction_parameters.detach(), after)

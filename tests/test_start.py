@@ -248,6 +248,8 @@ def test_an_introduction_is_part_of_the_start(tiny_config):
     row = env.introduction_parameters[0].detach()
     assert float(row[-1]) == pytest.approx(0.6)
     assert row[:8].any()
+    with pytest.raises(UsageError, match="introduction_linear must be from 0 to 1"):
+        replace(config, introduction_linear=1.5)
     for spread, share in (((0.0,), 0.5), ((1.0,), 1.0)):
         with pytest.raises(UsageError, match="introduction"):
             replace(config, introduction=spread, introduction_share=share)

@@ -15,6 +15,13 @@ from gtn_rl.executors.members import Job, Outcome, complete, work
 from gtn_rl.outer.evolution import Generation
 
 
+def make_pool(workers: int) -> ProcessPoolExecutor:
+    """So many processes, which end when this one does, however it ends."""
+    # Spawned: forked ones hang once torch's thread pool was used.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_leave_with_parent)
+
+
 class Processes:
     """A pool of processes; one that dies or hangs is replaced, and its task tried again.
 
@@ -30,12 +37,7 @@ class Processes:
     ) -> None:
         self._job, self._workers = job, workers
         self._timeout, self._retries = timeout, retries
-        self._pool = self._fresh()
-
-    def _fresh(self) -> ProcessPoolExecutor:
-        # Spawned: forked ones hang once torch's thread pool was used.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, initializer=_leave_with_parent)
+        self._pool = make_pool(self._workers)
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P, K]` and how many real steps were taken."""
@@ -57,7 +59,7 @@ class Processes:
                     yield Outcome(members, [], 0, f"{type(error).__name__}: {error}")
             if broken:
                 self.close()
-                self._pool = self._fresh()
+                self._pool = make_pool(self._workers)
 
         return complete(generation.strategy.population, self._workers, attempt, self._retries)
 

@@ -1,0 +1,84 @@
+"""Several starts, of which the one is taken that teaches best: an expert's return does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import Factory, describe
+from gtn_rl.executors.processes import make_pool
+from gtn_rl.outer.strategies import summed_ranks
+from gtn_rl.real_return import RealReturn, taught
+from gtn_rl.seeding import derive
+
+_STREAM = 200
+"""Name of the random stream of further starts."""
+
+
+class Start(NamedTuple):
+    """One start: its number, the environment, what else its warm-up left, and how it teaches."""
+
+    index: int
+    env: SyntheticEnv
+    left: dict[str, Any]
+    real_steps: int
+    returns: Tensor
+
+
+def one_start(target: str | Factory, config: TrainConfig, index: int) -> Start:
+    """Search, warm up and judge the start of a number; the first is that of a run without others.
+
+    All are judged by the same agents, `[1, K]`.
+    """
+    seed = derive(config.seed, _STREAM, index) if index else config.seed
+    own = replace(config, seed=seed, experts=1)
+    task = describe(target)
+    with RealReturn(task, own) as problem:
+        env = problem.start(lambda _: None)
+        returns, steps = taught(task, config, env)
+        return Start(index, env, problem.leave(), problem.real_steps + steps, returns)
+
+
+def best_start(
+    target: str | Factory, problem: RealReturn, say: Callable[[str], None]
+) -> SyntheticEnv:
+    """The environment, of `experts`, whose learners do best, by rank for each algorithm.
+
+    Args:
+        target: As of `train`.
+        problem: Goes on from it: real steps of all are counted.
+        say: Told how many are done.
+    """
+    config = problem.config
+    found: list[Start] = []
+    for start in _starts(target, config):
+        found.append(start)
+        say(f"start {len(found)} of {config.experts}")
+    found.sort(key=lambda start: start.index)
+    best = found[int(summed_ranks(torch.cat([start.returns for start in found])).argmax())]
+    problem.go_on(best.env, best.left, sum(start.real_steps for start in found))
+    return best.env
+
+
+def _starts(target: str | Factory, config: TrainConfig) -> Iterator[Start]:
+    if config.executor != "processes":
+        for index in range(config.experts):
+            yield one_start(target, config, index)
+        return
+    with make_pool(min(config.workers, config.experts)) as pool:
+        tasks = [pool.submit(_alone, target, config, index) for index in range(config.experts)]
+        for task in as_completed(tasks):
+            yield task.result()
+
+
+def _alone(target: str | Factory, config: TrainConfig, index: int) -> Start:
+    """In a process of its own, beside others."""
+    torch.set_num_threads(1)
+    return one_start(target, config, index)
