@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
-from gtn_rl.executors.processes import make_pool
+from gtn_rl.errors import GTNError
+from gtn_rl.executors.processes import end, make_pool
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.real_return import RealReturn, taught
 from gtn_rl.seeding import derive
@@ -57,10 +59,11 @@ def best_start(
         say: Told how many are done.
     """
     config = problem.config
+    say(f"warming up {config.experts} starts")
     found: list[Start] = []
     for start in _starts(target, config):
         found.append(start)
-        say(f"start {len(found)} of {config.experts}")
+        say(f"{len(found)} of {config.experts} starts")
     found.sort(key=lambda start: start.index)
     best = found[int(summed_ranks(torch.cat([start.returns for start in found])).argmax())]
     problem.go_on(best.env, best.left, sum(start.real_steps for start in found))
@@ -72,10 +75,17 @@ def _starts(target: str | Factory, config: TrainConfig) -> Iterator[Start]:
         for index in range(config.experts):
             yield one_start(target, config, index)
         return
-    with make_pool(min(config.workers, config.experts)) as pool:
+    pool = make_pool(min(config.workers, config.experts))
+    try:
         tasks = [pool.submit(_alone, target, config, index) for index in range(config.experts)]
         for task in as_completed(tasks):
             yield task.result()
+    except BrokenProcessPool as error:
+        raise GTNError(
+            "a process that made a start died, perhaps of too little memory: set fewer workers"
+        ) from error
+    finally:
+        end(pool)
 
 
 def _alone(target: str | Factory, config: TrainConfig, index: int) -> Start:

@@ -1,5 +1,6 @@
 """Several starts, of which the one is taken that teaches best."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn.utils import parameters_to_vector
 
 from gtn_rl import starts
 from gtn_rl.envs.targets import describe
-from gtn_rl.errors import UsageError
+from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.real_return import RealReturn
 from gtn_rl.starts import best_start, one_start
 
@@ -46,7 +47,7 @@ def test_the_start_whose_learners_do_best_is_taken(config, monkeypatch):
     judged = sum(start.real_steps for start in alone) - steps
     # Each start was judged for 7 steps here, for whole episodes of all learners there.
     assert judged > 3 * (config.copies - 1)
-    assert said == ["start 1 of 3", "start 2 of 3", "start 3 of 3"]
+    assert said == ["warming up 3 starts", *(f"{number} of 3 starts" for number in (1, 2, 3))]
 
 
 def test_the_first_start_is_that_of_a_run_without_others(config):
@@ -70,3 +71,13 @@ def test_processes_find_the_same_start(config):
 def test_several_starts_need_a_warm_up(config):
     with pytest.raises(UsageError, match="experts are what the warm-up makes"):
         replace(config, warmup=0, imitation=0)
+
+
+def test_a_process_that_dies_is_told_of(config, monkeypatch):
+    monkeypatch.setattr(starts, "_alone", _die)
+    with pytest.raises(GTNError, match="set fewer workers"):
+        chosen(replace(config, executor="processes", workers=1))
+
+
+def _die(*_):
+    os._exit(1)

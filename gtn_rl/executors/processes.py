@@ -22,6 +22,13 @@ def make_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, context, initializer=_leave_with_parent)
 
 
+def end(pool: ProcessPoolExecutor) -> None:
+    """End all processes of a pool, hung and busy ones too."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
 class Processes:
     """A pool of processes; one that dies or hangs is replaced, and its task tried again.
 
@@ -65,9 +72,7 @@ class Processes:
 
     def close(self) -> None:
         """End all processes, hung ones too."""
-        for process in list((self._pool._processes or {}).values()):
-            process.kill()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        end(self._pool)
 
 
 def _leave_with_parent() -> None:
