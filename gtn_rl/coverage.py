@@ -119,12 +119,14 @@ def linear_share(env: SyntheticEnv, noise: Tensor) -> Tensor:
     wanted = wanted_actions(env, states.unsqueeze(0))[0]
     known = states - states.mean(0)
     wanted = wanted - wanted.mean(0)
-    known = known / known.std(0)
-    # Keeps an observation that hardly moves from an infinite coefficient.
+    known = known / known.std(0).clamp_min(1e-6)
+    # Keeps an observation that does not move from an infinite coefficient.
     ridge = 1e-3 * torch.eye(known.shape[1], dtype=known.dtype)
     covariance = known.T @ wanted / len(known)
     fitted = torch.linalg.solve(known.T @ known / len(known) + ridge, covariance)
-    return (covariance * fitted).sum() / wanted.square().mean(0).sum()
+    # Where all states want the same there is nothing to know.
+    share: Tensor = (covariance * fitted).sum() / wanted.square().mean(0).sum().clamp_min(1e-12)
+    return share
 
 
 def baffle(env: SyntheticEnv, bound: float, source: torch.Generator) -> None:

@@ -27,7 +27,7 @@ _STREAM = 200
 class Start(NamedTuple):
     """One start: its number, the environment, what else its warm-up left, and how it teaches."""
 
-    index: int
+    number: int
     env: SyntheticEnv
     left: dict[str, Any]
     real_steps: int
@@ -64,7 +64,7 @@ def best_start(
     for start in _starts(target, config):
         found.append(start)
         say(f"{len(found)} of {config.experts} starts")
-    found.sort(key=lambda start: start.index)
+    found.sort(key=lambda start: start.number)
     best = found[int(summed_ranks(torch.cat([start.returns for start in found])).argmax())]
     problem.go_on(best.env, best.left, sum(start.real_steps for start in found))
     return best.env

@@ -228,6 +228,11 @@ def test_a_linear_policy_knows_all_of_a_line_and_nothing_of_a_hill(generator):
     with torch.no_grad():
         hill.introduction_parameters[0, 0] = 0.0
     assert linear_share(hill, noise) < 1e-3
+    # Neither a point nor a lesson that wants the same everywhere says anything.
+    with torch.no_grad():
+        line.introduction_parameters[0, 2:4] = -100.0
+        hill.reward_parameters.zero_()
+    assert linear_share(line, noise) == linear_share(hill, noise) == 0
 
 
 def test_an_introduction_moves_until_linear_policies_know_little_of_it(generator):
