@@ -26,6 +26,11 @@ _BEYOND = 1.25
 action space's bound must not take an infinite output."""
 
 
+_SLOPE = 0.1
+"""How much of a quadratic reward is left of one of form `welsch` far from the best action: without
+it nothing says there which way is better, and who is sure of a wrong action (TD3, DDPG) stays."""
+
+
 class Showing(NamedTuple):
     """How a lesson is shown; what each is for says `SyntheticEnv`.
 
@@ -78,7 +83,7 @@ def to_reward(head: str, lesson: Tensor, action: Tensor) -> Tensor:
     for width in reach:
         # Above 0, or the best action's would be 0/0.
         square = width.square().clamp_min(1e-6)
-        error = -square * torch.expm1(-error / square)
+        error = _SLOPE * error - square * torch.expm1(-error / square)
     return -(weight * error).sum(-1)
 
 

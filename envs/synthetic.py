@@ -70,9 +70,9 @@ class SyntheticEnv(nn.Module):
     - `quadratic` (continuous, L = 2A): `-sum w (a - m)^2` with w > 0. It has one maximum wherever
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
-    - `welsch` (L = 3A): as that near m, with w = c in all states, but bad actions are all alike
-      (Welsch's loss, `-sum c k^2 (1 - exp(-(a - m)^2 / k^2))`, with one width k). A warm-up by
-      perfect learners, who do not heed it, leaves a w of each state to chance. The clipped ratio
+    - `welsch` (L = 3A): as that near m, with w = c in all states, but bad actions are nearly alike
+      (Welsch's loss, `-sum c k^2 (1 - exp(-(a - m)^2 / k^2))` with one width k, and a tenth of the
+      quadratic one). A warm-up by perfect learners, who do not heed it, leaves a w of each state to chance. The clipped ratio
       bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those that
       are not clipped move it farther than where reward rises all the way to m. For the same reason
       an m beyond the action space lies an *excess* of times as far beyond it, so that reward still

@@ -164,6 +164,12 @@ class TrainConfig:
     judges) have the best return, by rank for each algorithm, is taken. How near real states they
     are does not tell how well they teach."""
 
+    listen: int = 0
+    """How many times, after that, it is tried to make the best actions what most learners (or
+    judges) made of them, as boldly as serves them best: an expert has details that nobody learns.
+    Of the tries and of what was before that is taken by which they have the best return. For
+    continuous actions."""
+
     wide: float = 0.0
     """Share of these that are made up instead, anywhere within the bounds of those that are met.
     What is small where agents mostly are is learned from states where it is large."""
@@ -365,7 +371,7 @@ class TrainConfig:
                 )
         for name in (
             "world_model", "persistence", "truncation", "checkpointing",
-            "max_outer_steps", "patience", "effort", "wide", "budget",
+            "max_outer_steps", "patience", "effort", "wide", "budget", "listen",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -377,6 +383,13 @@ class TrainConfig:
             raise UsageError("fits needs states that agents meet: set warmup above 0, and coverage")
         if self.experts > 1 and not self.warmup and not self.init:
             raise UsageError("experts are what the warm-up makes: set warmup above 0")
+        if self.listen and not self.warmup and not self.init:
+            raise UsageError("listen needs a warm-up's lesson: set warmup above 0")
+        if self.listen and (self.horizon > 1 or (self.stock and not self.judged)):
+            raise UsageError(
+                "listen is for a horizon of 1 and this library's own learners (or judged): set it "
+                "to 0"
+            )
         for part in self.evolved:
             if part not in PARTS:
                 raise UsageError(
@@ -419,9 +432,11 @@ class TrainConfig:
         """These settings with the learners that suit an action space, if none are given.
 
         Raises:
-            UsageError: Learners are given that do not handle it.
+            UsageError: Learners are given that do not handle it, or `listen`.
         """
         discrete = isinstance(space, spaces.Discrete)
+        if discrete and self.listen:
+            raise UsageError("listen is for continuous actions: leave it at 0")
         if self.stock:
             # Stable-Baselines3 takes a second to import.
             from gtn_rl.agents.sb3 import algorithm, check_action_space

@@ -139,6 +139,8 @@ def baffle(env: SyntheticEnv, bound: float, source: torch.Generator) -> None:
         bound: R^2 that is let be.
         source: Of all randomness.
     """
+    if bound >= 1:
+        return
     parameters = env.introduction_parameters
     start = parameters.detach().clone()
     optimizer = torch.optim.Adam([parameters], _BAFFLE_RATE)

@@ -24,6 +24,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
+from gtn_rl.listening import listen
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import perfect_learner, warm_up
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
 _START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP, _WORLD_MODEL = range(8)
-_COVERAGE = 8
+_COVERAGE, _LISTENING = 8, 9
 
 _FITS = 2**31 - 1
 """The outer step, if it were one, in which fits of initial states are compared."""
@@ -156,10 +157,11 @@ class RealReturn:
             source = generator(config.seed, _COVERAGE)
             if config.introduction:
                 introduce(env, states, config.introduction, config.introduction_share)
-                if config.introduction_linear < 1:
-                    baffle(env, config.introduction_linear, source)
+                baffle(env, config.introduction_linear, source)
             if config.coverage:
                 self._cover(env, widen(states, config.wide, source), source, say)
+            if config.listen:
+                self._listen(env, source, say)
             self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
         if config.horizon > 1 and config.world_model and not dynamic:
             say("fitting dynamics")
@@ -182,11 +184,30 @@ class RealReturn:
             fresh = untrained(self.task, self.config, generator=source)
             other.initial_parameters.data.copy_(fresh.initial_parameters)
             cover(other, states, source)
-            fits.initial_parameters.data[index] = other.initial_parameters[0]
+            _replace_member(fits, index, other)
         returns, steps = taught(self.task, self.config, fits)
         self.charge(steps)
         best = summed_ranks(returns).argmax()
         env.initial_parameters.data.copy_(fits.initial_parameters[best])
+
+    def _listen(
+        self, env: SyntheticEnv, source: torch.Generator, say: Callable[[str], None]
+    ) -> None:
+        """Let learners change the lesson several times, and take what teaches best, if any does."""
+        config = self.config
+        tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
+        for index in range(config.listen):
+            say(f"listening to learners, {index + 1} of {config.listen}")
+            other = env.select(torch.tensor([0]))
+            seed = derive(config.seed, _LISTENING, index) % 2**31
+            self.charge(listen(other, self.task, self.actions, config.examined, source, seed))
+            if config.introduction:
+                baffle(other, config.introduction_linear, source)
+            _replace_member(tries, 1 + index, other)
+        returns, steps = taught(self.task, config, tries)
+        self.charge(steps)
+        best = summed_ranks(returns).argmax().view(1)
+        env.load_state_dict(tries.select(best).state_dict())
 
     def leave(self) -> dict[str, Any]:
         """What the warm-up leaves besides the environment, for another problem to go on from."""
@@ -443,6 +464,13 @@ def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tenso
     with RealReturn(task, config.examined) as judges:
         judges.scales = envs.mean, envs.std
         return judges.fitness(rows, _FITS)
+
+
+def _replace_member(envs: SyntheticEnv, index: int, env: SyntheticEnv) -> None:
+    """Make one of several environments another one."""
+    with torch.no_grad():
+        for rows, row in zip(envs.parameters(), env.parameters(), strict=True):
+            rows[index] = row[0]
 
 
 def _with_dynamics(bandit: SyntheticEnv, horizon: int) -> SyntheticEnv:

@@ -1,0 +1,141 @@
+"""What can be learned of a lesson: its best actions become what learners made of them.
+
+A policy that plays well has details that no agent learns in a few thousand steps. What agents do
+learn of it they play too timidly, for a clipped ratio bounds how far a rollout moves their means.
+What most of them learned, played as boldly as serves it best, is nearly as good as the policy that
+taught them, and it is something that agents of their kind learn. So it is taught from then on. No
+training is differentiated: the environment is moved to where learners got.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from gtn_rl.agents.learners import Student
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.spaces import halves
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.inner import inner_loop
+from gtn_rl.perfect import perfect_learner
+
+_GAINS = (1.0, 1.25, 1.5, 2.0, 3.0)
+"""How many times as boldly as they were learned actions are tried."""
+
+_BOLDEST = 1.2
+"""How far beyond the middle an action may be wanted, in half ranges: what lies at the reach of a
+bounded reward takes an infinite output."""
+
+_EPISODES = 32
+"""Real episodes for each of these."""
+
+_SHOWN = 8192
+"""States that the environment shows, as many of an introduction and of the rest."""
+
+_STEPS, _BATCH, _LEARNING_RATE = 1_500, 512, 3e-3
+
+
+def listen(
+    env: SyntheticEnv, task: Target, actions: Actions, config: TrainConfig,
+    source: torch.Generator, seed: int,
+) -> int:  # fmt: skip
+    """Make the best actions of an environment what its learners, in the middle, learned of them.
+
+    Each algorithm has an equal say.
+
+    Args:
+        env: One environment of continuous actions, whose reward's form has a known best one;
+            changed in place.
+        task: The target.
+        actions: How learners act in it.
+        config: With the learners to listen to.
+        source: Of the learners' training, the states and the order of the fit.
+        seed: Of the real episodes.
+
+    Returns:
+        Real steps taken.
+    """
+    with torch.no_grad():
+        learners = inner_loop(env, config, source, create_graph=False)
+        heard = [_as_played(env, stack, task, actions, seed) for stack in learners]
+        noise = torch.randn(1, _SHOWN, env.noise_size, generator=source)
+        shown = [env.settled(noise)[0]]
+        if env.introduction:
+            shown.append(env.initial(noise, 0.0)[0])
+        states = torch.cat([*shown, *(met for _, met, _ in heard)])
+        middle, half = halves(env.action_space, states.dtype)
+        wanted = [
+            (gain * (consensus(stack, states) - middle) / half).clamp(-_BOLDEST, _BOLDEST)
+            for stack, (gain, _, _) in zip(learners, heard, strict=True)
+        ]
+    fit_best_actions(env, states, torch.stack(wanted).mean(0), source)
+    return sum(steps for *_, steps in heard)
+
+
+def consensus(learners: Student, observation: Tensor) -> Tensor:
+    """Medians `[N, A]` of what learners of one kind would do at observations `[N, O]`.
+
+    Not means: one that learned nothing has no say.
+    """
+    seen = observation.expand(len(learners.parameters), *observation.shape)
+    return learners.outputs(seen).median(0).values
+
+
+def _as_played(
+    env: SyntheticEnv, learners: Student, task: Target, actions: Actions, seed: int
+) -> tuple[float, Tensor, int]:  # fmt: skip
+    """The gain with which their consensus has the best return, states met so, and real steps."""
+    gains = torch.tensor(_GAINS).view(-1, 1, 1)
+    middle, _ = halves(env.action_space, gains.dtype)
+    met: list[Tensor] = []
+
+    def policy(observation: Tensor) -> Tensor:
+        flat = observation.flatten(0, 1)
+        met.append(flat)
+        timid = consensus(learners, flat).view(*observation.shape[:2], -1) - middle
+        return middle + gains * timid
+
+    with RealEnvs(task, actions, len(gains), _EPISODES) as real:
+        returns = real.evaluate(policy, [seed + index for index in range(_EPISODES)])
+        best = int(returns.mean(1).argmax())
+        return _GAINS[best], torch.cat(met), real.steps
+
+
+def fit_best_actions(
+    env: SyntheticEnv, states: Tensor, wanted: Tensor, source: torch.Generator
+) -> float:
+    """Fit the best actions of an environment by regression, before any excess.
+
+    Args:
+        env: One environment, changed in place.
+        states: `[N, O]`.
+        wanted: Best actions there, `[N, A]`, in half ranges from the space's middle.
+        source: Of the batches.
+
+    Returns:
+        Mean squared error over all states.
+    """
+    plain = copy.deepcopy(env).requires_grad_(False)
+    if plain.head == "welsch":
+        nn.init.zeros_(plain.excess_parameters)
+    rows = plain.reward_parameters.requires_grad_(True)
+    middle, half = halves(env.action_space, states.dtype)
+
+    def error(index: Tensor) -> Tensor:
+        best = (perfect_learner(plain, states[index].unsqueeze(0))[0] - middle) / half
+        return (best - wanted[index]).square().mean()
+
+    optimizer = torch.optim.Adam([rows], _LEARNING_RATE)
+    for step in range(_STEPS):
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
+        loss = error(torch.randint(len(states), (_BATCH,), generator=source))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    with torch.no_grad():
+        env.reward_parameters.copy_(rows)
+        return float(error(torch.arange(len(states))))
