@@ -72,11 +72,12 @@ class SyntheticEnv(nn.Module):
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
     - `welsch` (L = 3A): as that near m, with w = c in all states, but bad actions are nearly alike
       (Welsch's loss, `-sum c k^2 (1 - exp(-(a - m)^2 / k^2))` with one width k, and a tenth of the
-      quadratic one). A warm-up by perfect learners, who do not heed it, leaves a w of each state to chance. The clipped ratio
-      bounds how far a rollout of PPO moves a mean; where most actions are equally bad, those that
-      are not clipped move it farther than where reward rises all the way to m. For the same reason
-      an m beyond the action space lies an *excess* of times as far beyond it, so that reward still
-      rises at the bound. An introduction has a width and an excess of its own.
+      quadratic one). A warm-up by perfect learners, who do not heed it, leaves a w of each state to
+      chance. The clipped ratio bounds how far a rollout of PPO moves a mean; where most actions are
+      equally bad, those that are not clipped move it farther than where reward rises all the way to
+      m. For the same reason an m beyond the action space lies an *excess* of times as far beyond
+      it, so that reward still rises at the bound. An introduction has a width and an excess of its
+      own.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:

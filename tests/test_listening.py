@@ -1,0 +1,152 @@
+"""Best actions become what learners made of them."""
+
+from dataclasses import dataclass, replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from gtn_rl import real_return
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import describe
+from gtn_rl.errors import UsageError
+from gtn_rl.listening import _as_played, consensus, fit_best_actions, listen
+from gtn_rl.perfect import perfect_learner
+from gtn_rl.real_return import RealReturn
+from gtn_rl.settings import settings_for
+
+JUDGES = ("3xstock-ppo@tanh:4/10", "3xstock-a2c@tanh:4/10")
+
+
+class Follow(gym.Env):
+    """Five steps; the best action is 1 plus twice a random observation of -0.4 to 0.4."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+    action_space = spaces.Box(0, 2, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 5
+        return self._see(), {}
+
+    def step(self, action):
+        self.left -= 1
+        reward = -float((action[0] - 1 - 2 * self.now[0]) ** 2)
+        return self._see(), reward, False, self.left == 0, {}
+
+    def _see(self):
+        self.now = self.np_random.uniform(-0.4, 0.4, 1).astype(np.float32)
+        return self.now
+
+
+@dataclass
+class Timid:
+    """Three learners: two that play a part of the best action, one that learned nonsense."""
+
+    part: float
+    name = "timid"
+    parameters = torch.zeros(3, 1)
+
+    def outputs(self, observations):
+        factor = torch.tensor([2 * self.part, 2 * self.part, -50.0])
+        return 1 + factor.view(3, 1, 1) * observations
+
+
+@pytest.fixture
+def env(generator):
+    return SyntheticEnv(
+        Follow.observation_space, Follow.action_space, head="welsch", introduction=True,
+        hidden=(32,), generator=generator,
+    )  # fmt: skip
+
+
+def best(env, states):
+    return (perfect_learner(env, states.unsqueeze(0))[0] - 1).detach()
+
+
+def test_who_learned_nothing_has_no_say():
+    states = torch.tensor([[0.1], [-0.3]])
+    torch.testing.assert_close(consensus(Timid(0.5), states), 1 + states)
+
+
+@pytest.mark.parametrize(("part", "gain"), [(0.5, 2.0), (1.0, 1.0), (0.3, 3.0)])
+def test_learners_are_heard_as_boldly_as_serves_them_best(env, part, gain):
+    task = describe(Follow)
+    found, met, steps = _as_played(env, Timid(part), task, make_actions(task.action_space, 0.4), 3)
+    assert found == gain
+    assert steps == 5 * 32 * 5
+    assert met.shape == (steps, 1)
+    assert met.abs().max() <= 0.4
+
+
+def test_best_actions_are_fitted_whatever_lies_beyond_the_space(env, generator):
+    states = 2 * torch.rand(512, 1, generator=generator) - 1
+    wanted = 1.1 * states
+    before = {name: value.detach().clone() for name, value in env.named_parameters()}
+    with torch.no_grad():
+        env.excess_parameters.fill_(2.0)
+    assert fit_best_actions(env, states, wanted, generator) < 1e-3
+    shown = best(env, states)
+    assert shown.max() > 1.1
+    # Nothing else is moved.
+    with torch.no_grad():
+        env.excess_parameters.zero_()
+    torch.testing.assert_close(best(env, states), wanted, atol=0.1, rtol=0)
+    for name, value in env.named_parameters():
+        assert torch.equal(value, before[name]) == (name != "reward_parameters"), name
+
+
+def test_the_lesson_becomes_what_was_learned_of_it(env, tiny_config, monkeypatch, generator):
+    """By two kinds of learners of which one plays half of the best actions, one all of them."""
+    monkeypatch.setattr("gtn_rl.listening.inner_loop", lambda *_, **__: [Timid(0.5), Timid(1.0)])
+    task = describe(Follow)
+    steps = listen(env, task, make_actions(task.action_space, 0.4), tiny_config, generator, 3)
+    assert steps == 2 * 5 * 32 * 5
+    states = torch.linspace(-0.4, 0.4, 9).unsqueeze(1)
+    # If the timid were heard as they played it would be 1.5 times the states.
+    torch.testing.assert_close(best(env, states), 2 * states, atol=0.1, rtol=0)
+
+
+def test_of_several_tries_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
+    told = []
+
+    def taught(order):
+        def ranked(task, config, envs):
+            told.append(torch.cat(list(envs.parameters()), 1).detach())
+            return torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 2.0]])[order], 7
+
+        return ranked
+
+    config = replace(
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, judged=True, judges=JUDGES,
+        introduction=(2.0,), head="welsch",
+    )  # fmt: skip
+    task = describe(Follow)
+    for order, best_row in (([0, 1, 2], 2), ([0, 2, 1], 1), ([2, 1, 0], 0)):
+        monkeypatch.setattr(real_return, "taught", taught(order))
+        with RealReturn(task, config.for_space(task.action_space)) as problem:
+            env = problem.start(lambda _: None)
+        rows = torch.cat(list(env.parameters()), 1).detach()[0]
+        assert torch.equal(rows, told[-1][best_row])
+        # An expert that stays is what no listening leaves.
+        assert not torch.isclose(told[-1][0], told[-1][1]).all()
+        assert not torch.isclose(told[-1][1], told[-1][2]).all()
+    with RealReturn(task, replace(config, listen=0).for_space(task.action_space)) as problem:
+        alone = problem.start(lambda _: None)
+    assert torch.equal(torch.cat(list(alone.parameters()), 1).detach()[0], told[-1][0])
+
+
+def test_what_listening_needs(tiny_config):
+    config = replace(tiny_config, warmup=500, listen=1)
+    with pytest.raises(UsageError, match="listen is for continuous actions"):
+        config.for_space(spaces.Discrete(2))
+    with pytest.raises(UsageError, match="set warmup above 0"):
+        replace(config, warmup=0)
+    with pytest.raises(UsageError, match="listen is for a horizon of 1"):
+        replace(config, horizon=3)
+    with pytest.raises(UsageError, match="listen must not be negative"):
+        replace(config, listen=-1)
+    assert settings_for("Pendulum-v1").listen
