@@ -189,8 +189,8 @@ BANDITS: dict[str, dict[str, Any]] = {
         "equal_say": True,
         "learners": ("2xstock-ppo@tanh:64-64/10000", "2xstock-a2c@tanh:64-64/10000"),
         "judged": True,
-        # The perfect learner among them, for what is learned by those that train for longer must not
-        # pay for what these two learn.
+        # The perfect learner among them: those that train for longer must not pay for what these
+        # two learn.
         "judges": (
             "12xstock-ppo@tanh:64-64/10000",
             "12xstock-a2c@tanh:64-64/10000",
