@@ -10,8 +10,6 @@ result by stock agents with their defaults and with random hyperparameters (thos
 from __future__ import annotations
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from other_agents import one
 
 import gtn_rl
 from gtn_rl.files import write_text
+from gtn_rl.pool import make_pool
 from gtn_rl.settings import settings_for
 from gtn_rl.stats import summarize
 
@@ -76,8 +75,7 @@ def run(variant: str, seed: int, agents: int, out: Path) -> dict[str, Any]:
 def main(arguments: Arguments) -> None:
     jobs = [(variant, seed) for variant in VARIANTS for seed in range(arguments.seeds)]
     rows: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, context) as pool:
+    with make_pool(arguments.jobs) as pool:
         rest = [arguments.agents] * len(jobs), [arguments.out] * len(jobs)
         for (variant, seed), row in zip(
             jobs, pool.map(run, *zip(*jobs, strict=True), *rest), strict=True

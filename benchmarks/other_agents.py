@@ -10,9 +10,7 @@ actions, with their defaults. Final agents, deterministic, 20 real episodes. Usa
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from gtn_rl import from_pretrained, make_sb3_env
 from gtn_rl.agents.sb3 import check_action_space, greedy_returns, train_stock
 from gtn_rl.errors import UsageError
 from gtn_rl.files import write_text
+from gtn_rl.pool import make_pool
 from gtn_rl.seeding import derive
 from gtn_rl.stats import summarize
 
@@ -79,8 +78,7 @@ def one(
 def main(arguments: Arguments) -> None:
     before = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
     rows = [row for row in before if row["task"] not in arguments.tasks]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, context) as pool:
+    with make_pool(arguments.jobs) as pool:
         for task in arguments.tasks:
             space = from_pretrained(f"gtn_rl/{task}").action_space
             for algorithm, random in [(a, True) for a in RANDOM] + [(a, False) for a in UNSEEN]:

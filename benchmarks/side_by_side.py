@@ -21,18 +21,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import torch
 import tyro
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -47,6 +45,7 @@ from gtn_rl.agents.sb3 import train_stock
 from gtn_rl.artifact import total_costs
 from gtn_rl.envs.targets import describe, play
 from gtn_rl.files import write_text
+from gtn_rl.pool import make_pool
 from gtn_rl.seeding import derive
 from gtn_rl.stats import summarize
 
@@ -305,10 +304,7 @@ def main(arguments: Arguments) -> None:
         seeds = arguments.seeds if first.kind == "peer" else arguments.real_seeds
         done = rows[first.key]["agents"]
         jobs += [first._replace(seed=seed) for seed in range(seeds) if str(seed) not in done]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        arguments.jobs, context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with make_pool(arguments.jobs) as pool:
         futures = {pool.submit(train, job): job for job in jobs}
         try:
             for future in as_completed(futures):

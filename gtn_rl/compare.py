@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -20,6 +17,7 @@ from gtn_rl.artifact import from_pretrained, locate, read_config
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
 from gtn_rl.files import write_text
+from gtn_rl.pool import make_pool
 from gtn_rl.seeding import derive
 from gtn_rl.stats import Summary, summarize
 
@@ -206,10 +204,7 @@ def _run_all(
                 results.append(_run_one(task))
                 bar.update()
             return results
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            jobs, context, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with make_pool(jobs) as pool:
             for result in pool.map(_run_one, tasks):
                 results.append(result)
                 bar.update()

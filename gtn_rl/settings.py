@@ -189,13 +189,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "equal_say": True,
         "learners": ("2xstock-ppo@tanh:64-64/10000", "2xstock-a2c@tanh:64-64/10000"),
         "judged": True,
-        # The perfect learner among them: those that train for longer must not pay for what these
-        # two learn.
-        "judges": (
-            "12xstock-ppo@tanh:64-64/10000",
-            "12xstock-a2c@tanh:64-64/10000",
-            "4xperfect",
-        ),
+        "judges": ("12xstock-ppo@tanh:64-64/10000", "12xstock-a2c@tanh:64-64/10000"),
         "executor": "processes",
     },
 }

@@ -15,8 +15,8 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import GTNError
-from gtn_rl.executors.processes import end, make_pool
 from gtn_rl.outer.strategies import summed_ranks
+from gtn_rl.pool import end, make_pool
 from gtn_rl.real_return import RealReturn, taught
 from gtn_rl.seeding import derive
 

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 
 from torch import Tensor
 
 from gtn_rl.executors.members import Job, Outcome, complete, work
 from gtn_rl.outer.evolution import Generation
-
-
-def make_pool(workers: int) -> ProcessPoolExecutor:
-    """So many processes, which end when this one does, however it ends."""
-    # Spawned: forked ones hang once torch's thread pool was used.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_leave_with_parent)
-
-
-def end(pool: ProcessPoolExecutor) -> None:
-    """End all processes of a pool, hung and busy ones too."""
-    for process in list((pool._processes or {}).values()):
-        process.kill()
-    pool.shutdown(wait=False, cancel_futures=True)
+from gtn_rl.pool import end, make_pool
 
 
 class Processes:
@@ -73,15 +57,3 @@ class Processes:
     def close(self) -> None:
         """End all processes, hung ones too."""
         end(self._pool)
-
-
-def _leave_with_parent() -> None:
-    """End this process when the one that started it is gone: a killed run cannot end its own."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
