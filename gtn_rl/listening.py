@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
@@ -67,7 +68,7 @@ def listen(
         if env.introduction:
             shown.append(env.initial(noise, 0.0)[0])
         states = torch.cat([*shown, *(met for _, met, _ in heard)])
-        middle, half = halves(env.action_space, states.dtype)
+        middle, half = _halves(env)
         wanted = [
             (gain * (consensus(stack, states) - middle) / half).clamp(-_BOLDEST, _BOLDEST)
             for stack, (gain, _, _) in zip(learners, heard, strict=True)
@@ -90,7 +91,7 @@ def _as_played(
 ) -> tuple[float, Tensor, int]:  # fmt: skip
     """The gain with which their consensus has the best return, states met so, and real steps."""
     gains = torch.tensor(_GAINS).view(-1, 1, 1)
-    middle, _ = halves(env.action_space, gains.dtype)
+    middle, _ = _halves(env)
     met: list[Tensor] = []
 
     def policy(observation: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def fit_best_actions(
     if plain.head == "welsch":
         nn.init.zeros_(plain.excess_parameters)
     rows = plain.reward_parameters.requires_grad_(True)
-    middle, half = halves(env.action_space, states.dtype)
+    middle, half = _halves(env)
 
     def error(index: Tensor) -> Tensor:
         best = (perfect_learner(plain, states[index].unsqueeze(0))[0] - middle) / half
@@ -139,3 +140,8 @@ def fit_best_actions(
     with torch.no_grad():
         env.reward_parameters.copy_(rows)
         return float(error(torch.arange(len(states))))
+
+
+def _halves(env: SyntheticEnv) -> tuple[Tensor, Tensor]:
+    assert isinstance(env.action_space, spaces.Box)
+    return halves(env.action_space, env.mean.dtype)
