@@ -131,7 +131,7 @@ def test_ppo_moves_its_means_farther_by_narrow_rewards_of_best_actions_beyond_th
         moved.append(float(agents.outputs(observation).detach().mean()))
     assert 0.5 < moved[0] < 0.9
     assert moved[1] > 1.4 * moved[0]
-    assert moved[2] > 1.2 * moved[1]
+    assert moved[2] > 1.15 * moved[1]
 
 
 def test_a_share_of_states_is_made_up_within_the_bounds_of_real_ones(generator):
