@@ -185,10 +185,7 @@ class RealReturn:
             other.initial_parameters.data.copy_(fresh.initial_parameters)
             cover(other, states, source)
             _replace_member(fits, index, other)
-        returns, steps = taught(self.task, self.config, fits)
-        self.charge(steps)
-        best = summed_ranks(returns).argmax()
-        env.initial_parameters.data.copy_(fits.initial_parameters[best])
+        self._take_best(env, fits)
 
     def _listen(
         self, env: SyntheticEnv, source: torch.Generator, say: Callable[[str], None]
@@ -204,7 +201,11 @@ class RealReturn:
             if config.introduction:
                 baffle(other, config.introduction_linear, source)
             _replace_member(tries, 1 + index, other)
-        returns, steps = taught(self.task, config, tries)
+        self._take_best(env, tries)
+
+    def _take_best(self, env: SyntheticEnv, tries: SyntheticEnv) -> None:
+        """Make it the one of several whose learners do best, by rank for each algorithm."""
+        returns, steps = taught(self.task, self.config, tries)
         self.charge(steps)
         best = summed_ranks(returns).argmax().view(1)
         env.load_state_dict(tries.select(best).state_dict())

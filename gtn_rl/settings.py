@@ -167,7 +167,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "max_minutes": 9.9,
         "evaluate_every": 8,
         # A2C of five observations an update learns nothing from the states that agents meet, PPO
-        # nothing precise from others. So one after the other: 5,000 steps of each.
+        # nothing precise from others. So one after the other.
         "introduction": (3.5, 0.7, 1.5),
         "introduction_share": 0.55,
         # A2C in one start: -445 instead of -827.
