@@ -170,6 +170,11 @@ class TrainConfig:
     Of the tries and of what was before that is taken by which they have the best return. For
     continuous actions."""
 
+    listen_warmup: int = 0
+    """Real steps, each of those times, with which these best actions are improved by the warm-up's
+    policy gradient, near to what was heard: what it cost the expert is won back where learners
+    follow."""
+
     wide: float = 0.0
     """Share of these that are made up instead, anywhere within the bounds of those that are met.
     What is small where agents mostly are is learned from states where it is large."""
@@ -372,6 +377,7 @@ class TrainConfig:
         for name in (
             "world_model", "persistence", "truncation", "checkpointing",
             "max_outer_steps", "patience", "effort", "wide", "budget", "listen",
+            "listen_warmup",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")

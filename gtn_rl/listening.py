@@ -10,6 +10,10 @@ training is differentiated: the environment is moved to where learners got.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from gymnasium import spaces
@@ -17,14 +21,15 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
 from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner import inner_loop
-from gtn_rl.perfect import perfect_learner
+from gtn_rl.perfect import ascend, perfect_learner
 
-_GAINS = (1.0, 1.25, 1.5, 2.0, 3.0)
+_GAINS = (1.0, 1.25, 1.5, 2.0)
 """How many times as boldly as they were learned actions are tried."""
 
 _BOLDEST = 1.2
@@ -37,44 +42,95 @@ _EPISODES = 32
 _SHOWN = 8192
 """States that the environment shows, as many of an introduction and of the rest."""
 
+_PULL = 0.5
+"""What a squared half range from what was heard costs, where advantages have deviation 1."""
+
 _STEPS, _BATCH, _LEARNING_RATE = 1_500, 512, 3e-3
 
 
+class Heard(NamedTuple):
+    """What learners of some kinds, in the middle, made of a lesson: `policy`, and where it was met.
+
+    `policy` maps observations `[N, O]` to actions `[N, A]` in half ranges from the space's middle,
+    `states` are `[M, O]`, and `real_steps` is what it took to find how boldly to play it.
+    """
+
+    policy: Callable[[Tensor], Tensor]
+    states: Tensor
+    real_steps: int
+
+
+@torch.no_grad()
 def listen(
     env: SyntheticEnv, task: Target, actions: Actions, config: TrainConfig,
     source: torch.Generator, seed: int,
-) -> int:  # fmt: skip
-    """Make the best actions of an environment what its learners, in the middle, learned of them.
+) -> Heard:  # fmt: skip
+    """Train learners in an environment, and hear what they made of it.
 
     Each algorithm has an equal say.
 
     Args:
-        env: One environment of continuous actions, whose reward's form has a known best one;
-            changed in place.
+        env: One environment of continuous actions.
         task: The target.
         actions: How learners act in it.
         config: With the learners to listen to.
-        source: Of the learners' training, the states and the order of the fit.
+        source: Of the learners' training and the states that the environment shows.
         seed: Of the real episodes.
+    """
+    learners = inner_loop(env, config, source, create_graph=False)
+    played = [_as_played(env, stack, task, actions, seed) for stack in learners]
+    noise = torch.randn(1, _SHOWN, env.noise_size, generator=source)
+    shown = [env.settled(noise)[0]]
+    if env.introduction:
+        shown.append(env.initial(noise, 0.0)[0])
+    middle, half = _halves(env)
+
+    @torch.no_grad()
+    def policy(observation: Tensor) -> Tensor:
+        wanted = [
+            (gain * (consensus(stack, observation) - middle) / half).clamp(-_BOLDEST, _BOLDEST)
+            for stack, (gain, _, _) in zip(learners, played, strict=True)
+        ]
+        return torch.stack(wanted).mean(0)
+
+    states = torch.cat([*shown, *(met for _, met, _ in played)])
+    return Heard(policy, states, sum(steps for *_, steps in played))
+
+
+def practise(
+    env: SyntheticEnv, wanted: Callable[[Tensor], Tensor], task: Target, actions: Actions,
+    critic: Critic, config: TrainConfig, stream: tuple[int, ...],
+) -> int:  # fmt: skip
+    """Improve the best actions of an environment by their real return, near to those wanted.
+
+    Args:
+        env: One environment, changed in place.
+        wanted: Actions `[N, A]` at `[N, O]`, in half ranges from the space's middle.
+        task: The target.
+        actions: How learners act in it.
+        critic: Values of the target, fitted on the way.
+        config: Settings: `listen_warmup` real steps.
+        stream: Name of the random stream.
 
     Returns:
         Real steps taken.
     """
-    with torch.no_grad():
-        learners = inner_loop(env, config, source, create_graph=False)
-        heard = [_as_played(env, stack, task, actions, seed) for stack in learners]
-        noise = torch.randn(1, _SHOWN, env.noise_size, generator=source)
-        shown = [env.settled(noise)[0]]
-        if env.introduction:
-            shown.append(env.initial(noise, 0.0)[0])
-        states = torch.cat([*shown, *(met for _, met, _ in heard)])
-        middle, half = _halves(env)
-        wanted = [
-            (gain * (consensus(stack, states) - middle) / half).clamp(-_BOLDEST, _BOLDEST)
-            for stack, (gain, _, _) in zip(learners, heard, strict=True)
-        ]
-    fit_best_actions(env, states, torch.stack(wanted).mean(0), source)
-    return sum(steps for *_, steps in heard)
+    plain, rows = _plain(env)
+    middle, half = _halves(env)
+
+    def away(outputs: Tensor, observation: Tensor) -> Tensor:
+        # Beyond the bound nobody acts.
+        played = ((outputs[0] - middle) / half).clamp(-1, 1)
+        return _PULL * (played - wanted(observation[0]).clamp(-1, 1)).square().sum(-1).mean()
+
+    gentle = replace(config, warmup_learning_rate=config.warmup_learning_rate / 3)
+    with RealEnvs(task, actions, 1, config.warmup_copies) as real:
+        ascend(
+            partial(perfect_learner, plain), [rows], real, actions, critic, gentle, stream,
+            config.listen_warmup, cost=away,
+        )  # fmt: skip
+        env.reward_parameters.data.copy_(rows.detach())
+        return real.steps
 
 
 def consensus(learners: Student, observation: Tensor) -> Tensor:
@@ -120,10 +176,7 @@ def fit_best_actions(
     Returns:
         Mean squared error over all states.
     """
-    plain = copy.deepcopy(env).requires_grad_(False)
-    if plain.head == "welsch":
-        nn.init.zeros_(plain.excess_parameters)
-    rows = plain.reward_parameters.requires_grad_(True)
+    plain, rows = _plain(env)
     middle, half = _halves(env)
 
     def error(index: Tensor) -> Tensor:
@@ -140,6 +193,14 @@ def fit_best_actions(
     with torch.no_grad():
         env.reward_parameters.copy_(rows)
         return float(error(torch.arange(len(states))))
+
+
+def _plain(env: SyntheticEnv) -> tuple[SyntheticEnv, nn.Parameter]:
+    """The same environment without any excess, and the parameters of its best actions."""
+    plain = copy.deepcopy(env).requires_grad_(False)
+    if plain.head == "welsch":
+        nn.init.zeros_(plain.excess_parameters)
+    return plain, plain.reward_parameters.requires_grad_(True)
 
 
 def _halves(env: SyntheticEnv) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,14 @@ that a real learner gets there from anywhere in a few thousand steps, is the met
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.agents.draw import PERFECT
 from gtn_rl.config import TrainConfig
@@ -36,6 +36,8 @@ _TEMPERATURE = 0.2
 """Of the softmax over rewards by which a perfect learner explores."""
 
 _JUDGED, _LENGTH, _EPOCHS = 64, 128, 10
+
+Cost = Callable[[Tensor, Tensor], Tensor]
 
 
 def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
@@ -145,8 +147,14 @@ def warm_up(
             seed, source = derive(config.seed, stream, 0), generator(config.seed, stream, 0)
             return float(robust_returns(real, task, policy, seed, source).mean())
 
+        def effort(outputs: Tensor, _: Tensor) -> Tensor:
+            return config.effort * actions.effort(outputs).mean()
+
         start = score()
-        _ascend(env, practice, actions, critic, config, stream, real.steps, budget, report)
+        ascend(
+            policy, list(env.parameters()), practice, actions, critic, config, (stream,), budget,
+            before=real.steps, cost=effort if config.effort else None, report=report,
+        )  # fmt: skip
         if score() < start:
             env.load_state_dict(before)
         source = generator(config.seed, stream, 3)
@@ -162,20 +170,33 @@ def warm_up(
         return rollout.observation[rollout.valid], real.steps + practice.steps
 
 
-def _ascend(
-    env: SyntheticEnv, real: RealEnvs, actions: Actions, critic: Critic, config: TrainConfig,
-    stream: int, before: int, budget: int, report: Callable[[float, float], None],
+def ascend(
+    policy: Act, parameters: Sequence[nn.Parameter], real: RealEnvs, actions: Actions,
+    critic: Critic, config: TrainConfig, stream: tuple[int, ...], budget: int, *,
+    before: int = 0, cost: Cost | None = None,
+    report: Callable[[float, float], None] = lambda *_: None,
 ) -> None:  # fmt: skip
-    """PPO (Schulman et al. 2017) on the perfect learner's policy, until the budget is used up.
+    """PPO (Schulman et al. 2017) on a policy, until the real environment's steps are used up.
 
-    So many of its steps were used `before`.
+    Args:
+        policy: Logits or means `[1, N, A]` at `[1, N, O]`, a function of the parameters.
+        parameters: What is improved, in place.
+        real: Real environments for one learner; steps it has taken already count.
+        actions: How it acts in them.
+        critic: Values of the target, fitted on the way.
+        config: Settings: step size, batch and so on of the `warmup`.
+        stream: Name of the random stream.
+        budget: Steps of `real`, and how many of them were used elsewhere `before`.
+        before: See there.
+        cost: What is paid for outputs `[1, N, A]` at `[1, N, O]`, where advantages have deviation
+            1; nothing if not given.
+        report: Told the mean return and the share of the budget that is used, now and then.
     """
-    policy = partial(perfect_learner, env)
-    optimizer = torch.optim.Adam(env.parameters(), config.warmup_learning_rate)
-    shuffle = generator(config.seed, stream, 1)
-    real.reset(derive(config.seed, stream, 1))
+    optimizer = torch.optim.Adam(parameters, config.warmup_learning_rate)
+    shuffle = generator(config.seed, *stream, 1)
+    real.reset(derive(config.seed, *stream, 1))
     for index in itertools.count(1):
-        source = generator(config.seed, stream, 2, index)
+        source = generator(config.seed, *stream, 2, index)
         experience = collect(policy, real, actions, critic, config, source, _LENGTH)
         rows = experience.weight[0].nonzero()[:, 0]
         used = (before + real.steps) / budget
@@ -185,12 +206,13 @@ def _ascend(
             order = rows[torch.randperm(len(rows), generator=shuffle)]
             for batch in torch.split(order, config.warmup_batch):
                 part = type(experience)(*(column[:, batch] for column in experience))
-                loss = -surrogate(policy, part, actions, config.clip)
-                if config.effort:
-                    loss = loss + config.effort * actions.effort(policy(part.observation)).mean()
+                outputs = policy(part.observation)
+                loss = -surrogate(lambda _, same=outputs: same, part, actions, config.clip)
+                if cost is not None:
+                    loss = loss + cost(outputs, part.observation)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(env.parameters(), config.max_gradient_norm)
+                torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm)
                 optimizer.step()
         critic.fit(
             *experience.values(), source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +25,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members
-from gtn_rl.listening import listen
+from gtn_rl.listening import fit_best_actions, listen, practise
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import perfect_learner, warm_up
@@ -190,18 +191,39 @@ class RealReturn:
     def _listen(
         self, env: SyntheticEnv, source: torch.Generator, say: Callable[[str], None]
     ) -> None:
-        """Let learners change the lesson several times, and take what teaches best, if any does."""
+        """Let learners change the lesson, several times, and take what teaches best, if any does.
+
+        Candidates are what was heard, and what practice makes of it, which is what is listened to
+        next.
+        """
         config = self.config
-        tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
+        tries, now = [env.select(torch.tensor([0]))], env.select(torch.tensor([0]))
         for index in range(config.listen):
             say(f"listening to learners, {index + 1} of {config.listen}")
-            other = env.select(torch.tensor([0]))
             seed = derive(config.seed, _LISTENING, index) % 2**31
-            self.charge(listen(other, self.task, self.actions, config.examined, source, seed))
-            if config.introduction:
-                baffle(other, config.introduction_linear, source)
-            _replace_member(tries, 1 + index, other)
-        self._take_best(env, tries)
+            heard = listen(now, self.task, self.actions, config.examined, source, seed)
+            self.charge(heard.real_steps)
+            fit_best_actions(now, heard.states, heard.policy(heard.states), source)
+            tries.append(self._introduced(now, source))
+            if config.listen_warmup:
+                stream = (_LISTENING, index)
+                self.charge(
+                    practise(
+                        now, heard.policy, self.task, self.actions, self._critic, config, stream
+                    )
+                )
+                tries.append(self._introduced(now, source))
+        together = env.select(torch.zeros(len(tries), dtype=torch.long))
+        for index, other in enumerate(tries):
+            _replace_member(together, index, other)
+        self._take_best(env, together)
+
+    def _introduced(self, env: SyntheticEnv, source: torch.Generator) -> SyntheticEnv:
+        """The same environment, its introduction moved as its lesson wants it."""
+        other = env.select(torch.tensor([0]))
+        if self.config.introduction:
+            baffle(other, self.config.introduction_linear, source)
+        return other
 
     def _take_best(self, env: SyntheticEnv, tries: SyntheticEnv) -> None:
         """Make it the one of several whose learners do best, by rank for each algorithm."""
@@ -462,7 +484,9 @@ def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tenso
     And how many real steps that took. All environments teach the same learners.
     """
     rows = torch.cat(list(envs.parameters()), 1).detach()
-    with RealReturn(task, config.examined) as judges:
+    # As many episodes as tell: what is chosen here is not chosen again.
+    examined = replace(config.examined, copies=max(config.copies, config.exam_copies))
+    with RealReturn(task, examined) as judges:
         judges.scales = envs.mean, envs.std
         return judges.fitness(rows, _FITS)
 

@@ -9,11 +9,12 @@ import torch
 from gymnasium import spaces
 
 from gtn_rl import real_return
+from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
-from gtn_rl.listening import _as_played, consensus, fit_best_actions, listen
+from gtn_rl.listening import _as_played, consensus, fit_best_actions, listen, practise
 from gtn_rl.perfect import perfect_learner
 from gtn_rl.real_return import RealReturn
 from gtn_rl.settings import settings_for
@@ -72,12 +73,12 @@ def test_who_learned_nothing_has_no_say():
     torch.testing.assert_close(consensus(Timid(0.5), states), 1 + states)
 
 
-@pytest.mark.parametrize(("part", "gain"), [(0.5, 2.0), (1.0, 1.0), (0.3, 3.0)])
+@pytest.mark.parametrize(("part", "gain"), [(0.5, 2.0), (1.0, 1.0), (0.8, 1.25)])
 def test_learners_are_heard_as_boldly_as_serves_them_best(env, part, gain):
     task = describe(Follow)
     found, met, steps = _as_played(env, Timid(part), task, make_actions(task.action_space, 0.4), 3)
     assert found == gain
-    assert steps == 5 * 32 * 5
+    assert steps == 4 * 32 * 5
     assert met.shape == (steps, 1)
     assert met.abs().max() <= 0.4
 
@@ -103,37 +104,75 @@ def test_the_lesson_becomes_what_was_learned_of_it(env, tiny_config, monkeypatch
     """By two kinds of learners of which one plays half of the best actions, one all of them."""
     monkeypatch.setattr("gtn_rl.listening.inner_loop", lambda *_, **__: [Timid(0.5), Timid(1.0)])
     task = describe(Follow)
-    steps = listen(env, task, make_actions(task.action_space, 0.4), tiny_config, generator, 3)
-    assert steps == 2 * 5 * 32 * 5
+    heard = listen(env, task, make_actions(task.action_space, 0.4), tiny_config, generator, 3)
+    assert heard.real_steps == 2 * 4 * 32 * 5
     states = torch.linspace(-0.4, 0.4, 9).unsqueeze(1)
     # If the timid were heard as they played it would be 1.5 times the states.
+    torch.testing.assert_close(heard.policy(states), 2 * states)
+    # No farther beyond the bounds than a bounded reward reaches.
+    assert heard.policy(torch.ones(1, 1)) == pytest.approx(1.2)
+    fit_best_actions(env, heard.states, heard.policy(heard.states), generator)
     torch.testing.assert_close(best(env, states), 2 * states, atol=0.1, rtol=0)
 
 
-def test_of_several_tries_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
+@pytest.mark.parametrize(("pull", "slope"), [(0.0, 2.0), (100.0, 1.5)])
+def test_practice_finds_the_best_actions_near_those_wanted(
+    env, tiny_config, monkeypatch, generator, pull, slope
+):
+    monkeypatch.setattr("gtn_rl.listening._PULL", pull)
+    states = torch.linspace(-0.4, 0.4, 9).unsqueeze(1)
+    task = describe(Follow)
+    config = replace(tiny_config, warmup=500, listen_warmup=60_000, warmup_copies=16)
+    fit_best_actions(env, states, 1.5 * states, generator)
+    before = {name: value.detach().clone() for name, value in env.named_parameters()}
+    with torch.no_grad():
+        env.excess_parameters.fill_(2.0)
+    steps = practise(
+        env, lambda seen: 1.5 * seen, task, make_actions(task.action_space, 0.15),
+        Critic(env.mean, env.std, 1e-3, generator), config, (1,),
+    )  # fmt: skip
+    # To the end of a batch of 16 environments' 128 steps.
+    assert 60_000 <= steps < 60_000 + 16 * 128
+    with torch.no_grad():
+        env.excess_parameters.zero_()
+    found = (best(env, states) * states).sum() / states.square().sum()
+    assert found == pytest.approx(slope, abs=0.15)
+    for name, value in env.named_parameters():
+        assert torch.equal(value, before[name]) == (name != "reward_parameters"), name
+
+
+def test_of_what_was_heard_and_practised_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
     told = []
 
-    def taught(order):
+    def taught(best_row):
         def ranked(task, config, envs):
             told.append(torch.cat(list(envs.parameters()), 1).detach())
-            return torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 2.0]])[order], 7
+            # Another is the best for the first kind alone, by far.
+            returns = torch.arange(len(told[-1]) * 2.0).view(-1, 2)
+            returns[best_row] = 90.0
+            returns[best_row - 1, 0] = 1_000.0
+            return returns, 7
 
         return ranked
 
     config = replace(
-        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, judged=True, judges=JUDGES,
-        introduction=(2.0,), head="welsch",
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, listen_warmup=500,
+        judged=True, judges=JUDGES, introduction=(2.0,), head="welsch",
     )  # fmt: skip
     task = describe(Follow)
-    for order, best_row in (([0, 1, 2], 2), ([0, 2, 1], 1), ([2, 1, 0], 0)):
-        monkeypatch.setattr(real_return, "taught", taught(order))
+    for best_row in range(5):
+        monkeypatch.setattr(real_return, "taught", taught(best_row))
         with RealReturn(task, config.for_space(task.action_space)) as problem:
             env = problem.start(lambda _: None)
         rows = torch.cat(list(env.parameters()), 1).detach()[0]
         assert torch.equal(rows, told[-1][best_row])
-        # An expert that stays is what no listening leaves.
-        assert not torch.isclose(told[-1][0], told[-1][1]).all()
-        assert not torch.isclose(told[-1][1], told[-1][2]).all()
+    # The expert, heard, practised, and both again: each another one.
+    assert len(torch.unique(told[-1], dim=0)) == 5
+    with RealReturn(task, replace(config, listen_warmup=0).for_space(task.action_space)) as problem:
+        monkeypatch.setattr(real_return, "taught", taught(1))
+        problem.start(lambda _: None)
+    assert torch.equal(told[-1][:2], told[0][:2])
+    assert len(told[-1]) == 3
     with RealReturn(task, replace(config, listen=0).for_space(task.action_space)) as problem:
         alone = problem.start(lambda _: None)
     assert torch.equal(torch.cat(list(alone.parameters()), 1).detach()[0], told[-1][0])
@@ -149,4 +188,6 @@ def test_what_listening_needs(tiny_config):
         replace(config, horizon=3)
     with pytest.raises(UsageError, match="listen must not be negative"):
         replace(config, listen=-1)
+    with pytest.raises(UsageError, match="listen_warmup must not be negative"):
+        replace(config, listen_warmup=-1)
     assert settings_for("Pendulum-v1").listen
