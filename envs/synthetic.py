@@ -76,8 +76,7 @@ class SyntheticEnv(nn.Module):
       chance. The clipped ratio bounds how far a rollout of PPO moves a mean; where most actions are
       equally bad, those that are not clipped move it farther than where reward rises all the way to
       m. For the same reason an m beyond the action space lies an *excess* of times as far beyond
-      it, so that reward still rises at the bound. An introduction has a width and an excess of its
-      own.
+      it, so that reward still rises at the bound.
     - `mlp` (continuous): a network of observation and action, minus `0.1 sum a^2` against that.
 
     Args:
@@ -89,7 +88,8 @@ class SyntheticEnv(nn.Module):
             (Such et al. 2020, section 3.3).
         introduction: Whether agents first meet states of another distribution, a normal one with
             learned mean and covariance, until a learned share of their training is over. What is
-            said of those is part of the same lesson.
+            said of those is part of the same lesson; how it is shown, c and the width and the
+            excess of form `welsch`, are numbers of its own.
         budget: Steps that an agent's training is taken for where nobody says how long it is, for
             what depends on how far it has got; the end from the first step on if 0.
         hidden: Units of the hidden layers of both networks.
@@ -157,14 +157,13 @@ class SyntheticEnv(nn.Module):
         if self.head != "mlp":
             shape = (seen, *self.hidden, outputs(self.head, actions))
         self.reward_network = MLP(shape, "tanh")
+        # Logarithms; the last column is the introduction's, if there is one.
+        ones = torch.zeros(members, 1 + introduction)
         if self.head in BOUNDED:
-            # Logarithm of c.
-            self.scale_parameters = nn.Parameter(torch.zeros(members, 1))
+            self.scale_parameters = nn.Parameter(ones)
         if self.head == "welsch":
-            # Logarithms; the last column is the introduction's, if there is one.
-            width = torch.full((members, 1 + introduction), math.log(PLAIN.width))
-            self.width_parameters = nn.Parameter(width)
-            self.excess_parameters = nn.Parameter(torch.zeros_like(width))
+            self.width_parameters = nn.Parameter(torch.full_like(ones, math.log(PLAIN.width)))
+            self.excess_parameters = nn.Parameter(ones.clone())
         self._discrete = isinstance(self.action_space, spaces.Discrete)
         taken = (seen, actions) if self._discrete else (seen + actions, 1)
         self.dynamics_network = MLP((taken[0], *self.hidden, taken[1] * (size + 1)), "tanh")
@@ -274,22 +273,19 @@ class SyntheticEnv(nn.Module):
         output = self.reward_network(self.reward_parameters, seen)
         return to_lesson(self.head, output, self.showing(progress))
 
-    @property
-    def reward_scale(self) -> Tensor | float:
-        """How large rewards are, c: `[P, 1, 1]`, or 1 where they have no bound."""
-        return self.scale_parameters.exp().unsqueeze(-1) if self.head in BOUNDED else 1.0
-
     def showing(self, progress: Tensor | float = 1.0) -> Showing:
-        """How lessons are shown; of form `welsch` with a width and an excess `[P, 1 or N, 1]`."""
-        if self.head != "welsch":
-            return Showing(self.reward_scale)
-        shape = torch.stack([self.width_parameters, self.excess_parameters]).exp()
-        now = shape[..., :1]
+        """How lessons are shown, numbers or `[P, 1 or N, 1]` each."""
+        if self.head not in BOUNDED:
+            return PLAIN
+        shape = [self.scale_parameters]
+        if self.head == "welsch":
+            shape += [self.width_parameters, self.excess_parameters]
+        logarithms = torch.stack(shape)
+        now = logarithms[..., :1]
         if self.introduction:
             early = lasts(self.introduction_parameters, progress)
-            now = torch.where(early, shape[..., 1:], now)
-        width, excess = now.unsqueeze(-1)
-        return Showing(self.reward_scale, width, excess)
+            now = torch.where(early, logarithms[..., 1:], now)
+        return Showing(*now.exp().unsqueeze(-1))
 
     def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
         """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""

@@ -213,8 +213,9 @@ class TrainConfig:
     """Form of the reward: bounded-scores or scores for discrete actions, bounded-quadratic,
     welsch, quadratic or mlp for continuous ones; the first if not given."""
 
-    reward_scale: float = 1.0
-    """How large rewards of a bounded form are when learners begin. Deep Q-networks learn small
+    reward_scale: tuple[float, ...] = (1.0,)
+    """How large rewards of a bounded form are when learners begin; a second number is for the
+    introduction. Deep Q-networks learn small
     differences only, soft ones hear of none that is small beside their entropy. A start that is
     given with --init keeps its own."""
 
@@ -346,8 +347,7 @@ class TrainConfig:
             "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate",
             "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
             "warmup_copies", "warmup_batch", "imitation_learning_rate",
-            "stock_steps", "deviation", "workers", "task_timeout", "horizon", "reward_scale",
-            "fits", "experts",
+            "stock_steps", "deviation", "workers", "task_timeout", "horizon", "fits", "experts",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -402,10 +402,10 @@ class TrainConfig:
                     f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
                     f"{did_you_mean(part, PARTS)}"
                 )
-        for name in ("introduction", "width", "excess"):
+        for name in ("introduction", "reward_scale", "width", "excess"):
             if any(number <= 0 for number in getattr(self, name)):
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("width", "excess"):
+        for name in ("reward_scale", "width", "excess"):
             if len(getattr(self, name)) not in (1, 1 + bool(self.introduction)):
                 raise UsageError(
                     f"{name} takes 1 number, or 2 where there is an introduction, got "

@@ -48,7 +48,7 @@ def perfect_learner(env: SyntheticEnv, observation: Tensor) -> Tensor:
     """
     lesson = env.lesson(observation)
     if isinstance(env.action_space, spaces.Discrete):
-        return lesson / env.reward_scale / _TEMPERATURE
+        return lesson / env.showing().scale / _TEMPERATURE
     if env.head == "mlp":
         raise UsageError(f"head {env.head} has no known best action: use another, or warmup 0")
     middle, half = halves(env.action_space, lesson.dtype)

@@ -31,6 +31,7 @@ from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import perfect_learner, warm_up
 from gtn_rl.seeding import derive, generator
 from gtn_rl.start import goal_of, search, untrained
+from gtn_rl.stats import interquartile_mean
 from gtn_rl.stock import member_returns, stock_returns
 from gtn_rl.world_model import fit_dynamics
 
@@ -150,7 +151,7 @@ class RealReturn:
             self.charge(steps)
         if env.head in BOUNDED and not config.init:
             # The perfect learner of the warm-up does not heed it.
-            nn.init.constant_(env.scale_parameters, math.log(config.reward_scale))
+            env.scale_parameters.data[:] = torch.tensor(config.reward_scale).log()
             if env.head == "welsch":
                 env.width_parameters.data[:] = torch.tensor(config.width).log()
                 env.excess_parameters.data[:] = torch.tensor(config.excess).log()
@@ -347,7 +348,7 @@ class RealReturn:
         states = self._expert.initial(noise).expand(self._count, -1, -1)
         return sharpness(act(learners, states))
 
-    def fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
+    def fitness(self, population: Tensor, step: int, *, middle: bool = False) -> tuple[Tensor, int]:
         """Mean greedy real return of the learners of each member, and the real steps taken.
 
         All members teach the same learners, and these start from the same real states.
@@ -355,6 +356,8 @@ class RealReturn:
         Args:
             population: Parameters of P synthetic environments, `[P, D]`.
             step: Outer step.
+            middle: Interquartile means instead, which one learner in ten that learned nothing does
+                not change.
 
         Returns:
             `[P, K]`, a column for each of the settings' `kinds`, and real steps.
@@ -364,10 +367,10 @@ class RealReturn:
         most = max(_OBSERVATIONS * torch.get_num_threads(), each)
         parts = max(math.ceil(len(population) * each / most), 1)
         rows = torch.tensor_split(population.float(), parts)
-        results = [self._fitness(some, step) for some in rows]
+        results = [self._fitness(some, step, middle) for some in rows]
         return torch.cat([values for values, _ in results]), sum(steps for _, steps in results)
 
-    def _fitness(self, population: Tensor, step: int) -> tuple[Tensor, int]:
+    def _fitness(self, population: Tensor, step: int, middle: bool) -> tuple[Tensor, int]:
         config, count = self.config, len(population)
         env = self.blank(count).requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
@@ -390,9 +393,14 @@ class RealReturn:
         kinds = list(config.kinds)
         kind = torch.tensor([kinds.index(name) for name in algorithms(learners)])
         index = members(learners, count) * len(kinds) + kind
+        steps = self._arena.steps - before
+        if middle:
+            groups = [returns[index == group].numpy() for group in range(count * len(kinds))]
+            means = torch.tensor([float(interquartile_mean(group)) for group in groups])
+            return means.view(count, -1), steps
         sums = torch.zeros(count * len(kinds)).index_add(0, index, returns)
         numbers = index.bincount(minlength=count * len(kinds))
-        return (sums / numbers).view(count, -1), self._arena.steps - before
+        return (sums / numbers).view(count, -1), steps
 
     def _environments(self, count: int) -> SyntheticEnv:
         mean, std = (scale.numpy() for scale in self.scales)
@@ -479,16 +487,17 @@ class RealReturn:
 
 
 def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tensor, int]:
-    """Real returns `[P, K]` of the learners that watch a run, each kind in P environments.
+    """Interquartile means `[P, K]` of real returns of the learners that watch a run, by kind.
 
-    And how many real steps that took. All environments teach the same learners.
+    In each of P environments; and how many real steps that took. All environments teach the same
+    learners.
     """
     rows = torch.cat(list(envs.parameters()), 1).detach()
     # As many episodes as tell: what is chosen here is not chosen again.
     examined = replace(config.examined, copies=max(config.copies, config.exam_copies))
     with RealReturn(task, examined) as judges:
         judges.scales = envs.mean, envs.std
-        return judges.fitness(rows, _FITS)
+        return judges.fitness(rows, _FITS, middle=True)
 
 
 def _replace_member(envs: SyntheticEnv, index: int, env: SyntheticEnv) -> None:

@@ -1,6 +1,6 @@
 """The start of a run: the search among untrained environments and the warm-up."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import gymnasium as gym
@@ -172,13 +172,13 @@ def test_the_search_leaves_a_plateau_by_novelty():
 
 
 def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_config, generator):
-    config = replace(tiny_config, warmup=3_000, warmup_copies=4, reward_scale=0.25)
+    config = replace(tiny_config, warmup=3_000, warmup_copies=4, reward_scale=(0.25,))
     task, made = describe("CartPole-v1"), []
     noise = torch.randn(1, 4_000, 4, generator=generator)
     for wide in (0.0, 1.0):
         with RealReturn(task, replace(config, wide=wide)) as problem:
             env = problem.start(lambda _: None)
-        assert env.reward_scale.item() == pytest.approx(0.25)
+        assert env.showing().scale.item() == pytest.approx(0.25)
         made.append(env.initial(noise)[0].detach().std(0))
     assert (made[1] > 1.1 * made[0]).all()
     with pytest.raises(UsageError, match="wide is a share"):
@@ -186,31 +186,33 @@ def test_rewards_start_as_large_and_states_as_wide_as_the_settings_say(tiny_conf
     with pytest.raises(UsageError, match="wide needs states"):
         replace(config, wide=0.5, warmup=0)
     with pytest.raises(UsageError, match="reward_scale must be positive"):
-        replace(config, reward_scale=0.0)
+        replace(config, reward_scale=(0.0,))
 
 
 def test_rewards_of_form_welsch_start_as_narrow_as_the_settings_say(tiny_config):
     task = describe("Pendulum-v1")
     config = replace(
         tiny_config, learners=("2xpg@tanh:4",), warmup=500, head="welsch", introduction=(2.0,),
-        width=(1.5, 4.0), excess=(2.0,),
+        width=(1.5, 4.0), excess=(2.0,), reward_scale=(3.0, 0.5),
     )  # fmt: skip
     with RealReturn(task, config.for_space(task.action_space)) as problem:
         env = problem.start(lambda _: None)
     widths, excesses = (p.detach().exp() for p in (env.width_parameters, env.excess_parameters))
     torch.testing.assert_close(widths, torch.tensor([[1.5, 4.0]]))
     torch.testing.assert_close(excesses, torch.tensor([[2.0, 2.0]]))
+    torch.testing.assert_close(env.scale_parameters.detach().exp(), torch.tensor([[3.0, 0.5]]))
     with pytest.raises(UsageError, match="width must be positive"):
         replace(config, width=(0.0,))
     with pytest.raises(UsageError, match="excess takes 1 number, or 2 where"):
-        replace(config, excess=(1.0, 2.0), introduction=(), width=(1.0,))
+        replace(config, excess=(1.0, 2.0), introduction=(), width=(1.0,), reward_scale=(1.0,))
 
 
 def test_of_several_fits_the_one_that_teaches_best_is_taken(tiny_config, monkeypatch):
     told = {}
 
-    def fitness(self, population, step):
+    def fitness(self, population, step, *, middle):
         told["population"], told["learners"] = population, self.config.learners
+        assert middle
         # Ranks of the first kind of learners are 1, 0, 2, of the second 0, 2, 1.
         return torch.tensor([[1.0, 1.0], [0.0, 9.0], [2.0, 2.0]]), 5
 
@@ -235,6 +237,44 @@ def test_of_several_fits_the_one_that_teaches_best_is_taken(tiny_config, monkeyp
     # What is taught is the same.
     assert torch.equal(envs[0].reward_parameters, envs[1].reward_parameters)
     assert not torch.isclose(rows[0], rows[1]).all()
+
+
+@dataclass
+class Constant:
+    """Learners that take one action each: rows of two members, four of each kind."""
+
+    parameters: torch.Tensor
+    names = (("a", 8), ("b", 8))
+
+    def outputs(self, observations):
+        return self.parameters.view(-1, 1, 1).expand(*observations.shape[:2], 1)
+
+
+def test_who_learned_nothing_does_not_decide_which_start_is_taken(tiny_config, monkeypatch):
+    class Action(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+        action_space = gym.spaces.Box(-100, 0, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            return np.zeros(1, np.float32), float(action[0]), False, True, {}
+
+    first = [[-1.0, -2, -4, -90], [-3, -3, -5, -5]]
+    second = [[-5.0, -7, -7, -8], [-99, -9, -8, -1]]
+    learners = [Constant(torch.tensor([first, second]).flatten())]
+    monkeypatch.setattr(RealReturn, "train", lambda *_, **__: learners)
+    monkeypatch.setattr(TrainConfig, "kinds", {"a": 4, "b": 4})
+    task = describe(Action)
+    config = replace(tiny_config, learners=("8xpg@tanh:4",)).for_space(task.action_space)
+    with RealReturn(task, config) as problem:
+        rows = torch.cat(list(problem.blank(2).parameters()), 1)
+        means, steps = problem.fitness(rows, 0)
+        assert steps == 16 * config.copies
+        torch.testing.assert_close(means, torch.tensor([[-24.25, -6.75], [-4.0, -29.25]]))
+        middle, _ = problem.fitness(rows, 0, middle=True)
+        torch.testing.assert_close(middle, torch.tensor([[-3.0, -7.0], [-4.0, -8.5]]))
 
 
 def test_an_introduction_is_part_of_the_start(tiny_config):

@@ -232,11 +232,15 @@ def test_an_introduction_has_rewards_of_its_own_shape(generator):
         env.introduction_parameters[:, -1] = torch.tensor([0.25, 0.75])
         env.width_parameters.copy_(torch.tensor([[1.0, 4], [2, 8]]).log())
         env.excess_parameters.copy_(torch.tensor([[3.0, 1], [1, 1]]).log())
+        env.scale_parameters.copy_(torch.tensor([[2.0, 0.5], [1, 3]]).log())
         env.reward_parameters.mul_(5)
     observation = torch.randn(2, 40, 2, generator=generator)
     when = torch.tensor([0.0, 0.5, 1.0]).repeat_interleave(40)
     lesson = env.lesson(observation.repeat(1, 3, 1), when).view(2, 3, 40, 9)
-    _, best, width = lesson.chunk(3, -1)
+    scale, best, width = lesson.chunk(3, -1)
+    assert [scale[p, t].unique().item() for p in (0, 1) for t in range(3)] == pytest.approx(
+        [0.5, 2, 2, 3, 3, 1]
+    )
     assert [width[p, t].unique().item() for p in (0, 1) for t in range(3)] == pytest.approx(
         [4.0, 1, 1, 8, 8, 2]
     )
