@@ -216,7 +216,7 @@ class RealEnvs:
 
         Args:
             act: With what the learners act, greedily.
-            seed: Of the initial states; or N seeds, and all learners start alike.
+            seed: Of the initial states; or N seeds, and all learners start alike; or K x N.
             noise: Source of actions that are sampled instead.
         """
 
@@ -228,7 +228,8 @@ class RealEnvs:
             return self._actions.to_numpy(action.flatten(0, 1))
 
         self._over[:] = True
-        seeds = seed if isinstance(seed, int) else seed * self.shape[0]
+        alike = not isinstance(seed, int) and len(seed) == self.shape[1]
+        seeds = seed * self.shape[0] if alike else seed
         returns, steps = play(self._envs, choose, seeds)
         self.steps += steps
         return torch.as_tensor(returns).view(self.shape)

@@ -165,9 +165,9 @@ class TrainConfig:
     are does not tell how well they teach."""
 
     listen: int = 0
-    """How many times, after that, it is tried to make the best actions what most learners (or
-    judges) made of them, as boldly as serves them best: an expert has details that nobody learns.
-    Of the tries and of what was before that is taken by which they have the best return. For
+    """How many times, after that, the best actions are made what most learners (or judges) made of
+    them, as boldly as serves them best: an expert has details that nobody learns. Of what was
+    before and what came of each time that is taken by which they have the best return. For
     continuous actions."""
 
     listen_warmup: int = 0
@@ -215,9 +215,8 @@ class TrainConfig:
 
     reward_scale: tuple[float, ...] = (1.0,)
     """How large rewards of a bounded form are when learners begin; a second number is for the
-    introduction. Deep Q-networks learn small
-    differences only, soft ones hear of none that is small beside their entropy. A start that is
-    given with --init keeps its own."""
+    introduction. Deep Q-networks learn small differences only, soft ones hear of none that is small
+    beside their entropy. A start that is given with --init keeps its own."""
 
     width: tuple[float, ...] = (3.0,)
     """How far from the best action, in half ranges, all actions are alike to rewards of form

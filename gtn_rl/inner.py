@@ -144,3 +144,12 @@ def members(learners: Sequence[Student], count: int) -> Tensor:
     """The member `[K]` that taught each row, of a population of `count`."""
     per_part = [rows for stack in learners for _, rows in stack.names]
     return torch.cat([torch.arange(count).repeat_interleave(rows // count) for rows in per_part])
+
+
+def places(learners: Sequence[Student], count: int) -> Tensor:
+    """The place `[K]` of each row among those of its member, of a population of `count`."""
+    each = [rows // count for stack in learners for _, rows in stack.names]
+    starts = torch.tensor([0, *each]).cumsum(0)
+    return torch.cat(
+        [start + torch.arange(own).repeat(count) for start, own in zip(starts, each, strict=False)]
+    )

@@ -3,8 +3,9 @@
 A policy that plays well has details that no agent learns in a few thousand steps. What agents do
 learn of it they play too timidly, for a clipped ratio bounds how far a rollout moves their means.
 What most of them learned, played as boldly as serves it best, is nearly as good as the policy that
-taught them, and it is something that agents of their kind learn. So it is taught from then on. No
-training is differentiated: the environment is moved to where learners got.
+taught them, and it is something that agents of their kind learn. So it is taught from then on,
+after some practice near to it. No training is differentiated: the environment is moved to where
+learners got.
 """
 
 from __future__ import annotations

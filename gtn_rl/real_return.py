@@ -24,7 +24,7 @@ from gtn_rl.envs.heads import BOUNDED
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
-from gtn_rl.inner import act, algorithms, inner_loop, members
+from gtn_rl.inner import act, algorithms, inner_loop, members, places
 from gtn_rl.listening import fit_best_actions, listen, practise
 from gtn_rl.objective import agreement, collect, surrogate
 from gtn_rl.outer.strategies import summed_ranks
@@ -194,8 +194,7 @@ class RealReturn:
     ) -> None:
         """Let learners change the lesson, several times, and take what teaches best, if any does.
 
-        Candidates are what was heard, and what practice makes of it, which is what is listened to
-        next.
+        Each time they learn what came of the time before.
         """
         config = self.config
         tries, now = [env.select(torch.tensor([0]))], env.select(torch.tensor([0]))
@@ -205,26 +204,20 @@ class RealReturn:
             heard = listen(now, self.task, self.actions, config.examined, source, seed)
             self.charge(heard.real_steps)
             fit_best_actions(now, heard.states, heard.policy(heard.states), source)
-            tries.append(self._introduced(now, source))
             if config.listen_warmup:
-                stream = (_LISTENING, index)
-                self.charge(
-                    practise(
-                        now, heard.policy, self.task, self.actions, self._critic, config, stream
-                    )
-                )
-                tries.append(self._introduced(now, source))
+                steps = practise(
+                    now, heard.policy, self.task, self.actions, self._critic, config,
+                    (_LISTENING, index),
+                )  # fmt: skip
+                self.charge(steps)
+            other = now.select(torch.tensor([0]))
+            if config.introduction:
+                baffle(other, config.introduction_linear, source)
+            tries.append(other)
         together = env.select(torch.zeros(len(tries), dtype=torch.long))
         for index, other in enumerate(tries):
             _replace_member(together, index, other)
         self._take_best(env, together)
-
-    def _introduced(self, env: SyntheticEnv, source: torch.Generator) -> SyntheticEnv:
-        """The same environment, its introduction moved as its lesson wants it."""
-        other = env.select(torch.tensor([0]))
-        if self.config.introduction:
-            baffle(other, self.config.introduction_linear, source)
-        return other
 
     def _take_best(self, env: SyntheticEnv, tries: SyntheticEnv) -> None:
         """Make it the one of several whose learners do best, by rank for each algorithm."""
@@ -351,13 +344,14 @@ class RealReturn:
     def fitness(self, population: Tensor, step: int, *, middle: bool = False) -> tuple[Tensor, int]:
         """Mean greedy real return of the learners of each member, and the real steps taken.
 
-        All members teach the same learners, and these start from the same real states.
+        All members teach the same learners, and these start from the same real states, which all
+        learners of a member share.
 
         Args:
             population: Parameters of P synthetic environments, `[P, D]`.
             step: Outer step.
-            middle: Interquartile means instead, which one learner in ten that learned nothing does
-                not change.
+            middle: Each learner of a member has episodes of its own, and means are interquartile:
+                neither some hard ones nor one in ten that learned nothing decide then.
 
         Returns:
             `[P, K]`, a column for each of the settings' `kinds`, and real steps.
@@ -389,6 +383,12 @@ class RealReturn:
                 self._arena.close()
             self._arena = RealEnvs(self.task, self.actions, *shape)
         before = self._arena.steps
+        if middle:
+            seeds = [
+                derive(config.seed, _RESET, step, copy, place) % 2**31
+                for place in places(learners, count).tolist()
+                for copy in range(config.copies)
+            ]
         returns = self._arena.evaluate(partial(act, learners), seeds).mean(1).float()
         kinds = list(config.kinds)
         kind = torch.tensor([kinds.index(name) for name in algorithms(learners)])

@@ -141,7 +141,7 @@ def test_practice_finds_the_best_actions_near_those_wanted(
         assert torch.equal(value, before[name]) == (name != "reward_parameters"), name
 
 
-def test_of_what_was_heard_and_practised_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
+def test_of_what_was_heard_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
     told = []
 
     def taught(best_row):
@@ -155,27 +155,30 @@ def test_of_what_was_heard_and_practised_and_the_expert_the_best_is_taken(tiny_c
 
         return ranked
 
+    def start(**settings):
+        with RealReturn(task, replace(config, **settings).for_space(task.action_space)) as problem:
+            env = problem.start(lambda _: None)
+            return torch.cat(list(env.parameters()), 1).detach()[0], problem.real_steps
+
     config = replace(
-        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, listen_warmup=500,
-        judged=True, judges=JUDGES, introduction=(2.0,), head="welsch",
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, judged=True, judges=JUDGES,
+        introduction=(2.0,), head="welsch",
     )  # fmt: skip
     task = describe(Follow)
-    for best_row in range(5):
-        monkeypatch.setattr(real_return, "taught", taught(best_row))
-        with RealReturn(task, config.for_space(task.action_space)) as problem:
-            env = problem.start(lambda _: None)
-        rows = torch.cat(list(env.parameters()), 1).detach()[0]
-        assert torch.equal(rows, told[-1][best_row])
-    # The expert, heard, practised, and both again: each another one.
-    assert len(torch.unique(told[-1], dim=0)) == 5
-    with RealReturn(task, replace(config, listen_warmup=0).for_space(task.action_space)) as problem:
-        monkeypatch.setattr(real_return, "taught", taught(1))
-        problem.start(lambda _: None)
-    assert torch.equal(told[-1][:2], told[0][:2])
-    assert len(told[-1]) == 3
-    with RealReturn(task, replace(config, listen=0).for_space(task.action_space)) as problem:
-        alone = problem.start(lambda _: None)
-    assert torch.equal(torch.cat(list(alone.parameters()), 1).detach()[0], told[-1][0])
+    costs = []
+    for practice in (0, 500):
+        for best_row in range(3):
+            monkeypatch.setattr(real_return, "taught", taught(best_row))
+            row, steps = start(listen_warmup=practice)
+            assert torch.equal(row, told[-1][best_row])
+        # The expert and two times of listening: each another one.
+        assert len(torch.unique(told[-1], dim=0)) == len(told[-1]) == 3
+        costs.append(steps)
+    assert costs[1] >= costs[0] + 2 * 500
+    # What is practised was heard, and what has no practice is not.
+    assert torch.equal(told[0][0], told[3][0])
+    assert not torch.equal(told[0][1], told[3][1])
+    assert torch.equal(start(listen=0)[0], told[0][0])
 
 
 def test_what_listening_needs(tiny_config):

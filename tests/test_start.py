@@ -250,17 +250,21 @@ class Constant:
         return self.parameters.view(-1, 1, 1).expand(*observations.shape[:2], 1)
 
 
-def test_who_learned_nothing_does_not_decide_which_start_is_taken(tiny_config, monkeypatch):
+def test_neither_who_learned_nothing_nor_hard_episodes_decide_which_start_is_taken(
+    tiny_config, monkeypatch
+):
     class Action(gym.Env):
         observation_space = gym.spaces.Box(-1, 1, (1,))
         action_space = gym.spaces.Box(-100, 0, (1,))
 
         def reset(self, *, seed=None, options=None):
+            begun.append(seed)
             return np.zeros(1, np.float32), {}
 
         def step(self, action):
             return np.zeros(1, np.float32), float(action[0]), False, True, {}
 
+    begun = []
     first = [[-1.0, -2, -4, -90], [-3, -3, -5, -5]]
     second = [[-5.0, -7, -7, -8], [-99, -9, -8, -1]]
     learners = [Constant(torch.tensor([first, second]).flatten())]
@@ -273,8 +277,13 @@ def test_who_learned_nothing_does_not_decide_which_start_is_taken(tiny_config, m
         means, steps = problem.fitness(rows, 0)
         assert steps == 16 * config.copies
         torch.testing.assert_close(means, torch.tensor([[-24.25, -6.75], [-4.0, -29.25]]))
+        assert len(set(begun)) == config.copies
+        begun.clear()
         middle, _ = problem.fitness(rows, 0, middle=True)
         torch.testing.assert_close(middle, torch.tensor([[-3.0, -7.0], [-4.0, -8.5]]))
+        # Each of 8 learners has its own episodes, in both members the same.
+        assert len(set(begun)) == 8 * config.copies
+        assert sorted(begun) == sorted(2 * [*set(begun)])
 
 
 def test_an_introduction_is_part_of_the_start(tiny_config):
