@@ -162,7 +162,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "experts": 4,
         "warmup": 1_500_000,
         "max_real_steps": 10_000_000,
-        # What two cores do in ten minutes.
+        # What is left of the real steps.
         "max_outer_steps": 8,
         "max_minutes": 9.9,
         "evaluate_every": 4,
