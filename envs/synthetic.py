@@ -277,7 +277,7 @@ class SyntheticEnv(nn.Module):
         """How lessons are shown, numbers or `[P, 1 or N, 1]` each."""
         if self.head not in BOUNDED:
             return PLAIN
-        shape = [self.scale_parameters]
+        shape: list[Tensor] = [self.scale_parameters]
         if self.head == "welsch":
             shape += [self.width_parameters, self.excess_parameters]
         logarithms = torch.stack(shape)

@@ -196,7 +196,7 @@ def fit_best_actions(
         return float(error(torch.arange(len(states))))
 
 
-def _plain(env: SyntheticEnv) -> tuple[SyntheticEnv, nn.Parameter]:
+def _plain(env: SyntheticEnv) -> tuple[SyntheticEnv, Tensor]:
     """The same environment without any excess, and the parameters of its best actions."""
     plain = copy.deepcopy(env).requires_grad_(False)
     if plain.head == "welsch":

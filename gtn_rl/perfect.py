@@ -17,7 +17,7 @@ from typing import Self
 
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from gtn_rl.agents.draw import PERFECT
 from gtn_rl.config import TrainConfig
@@ -171,7 +171,7 @@ def warm_up(
 
 
 def ascend(
-    policy: Act, parameters: Sequence[nn.Parameter], real: RealEnvs, actions: Actions,
+    policy: Act, parameters: Sequence[Tensor], real: RealEnvs, actions: Actions,
     critic: Critic, config: TrainConfig, stream: tuple[int, ...], budget: int, *,
     before: int = 0, cost: Cost | None = None,
     report: Callable[[float, float], None] = lambda *_: None,
@@ -207,7 +207,7 @@ def ascend(
             for batch in torch.split(order, config.warmup_batch):
                 part = type(experience)(*(column[:, batch] for column in experience))
                 outputs = policy(part.observation)
-                loss = -surrogate(lambda _, same=outputs: same, part, actions, config.clip)
+                loss = -surrogate(_always(outputs), part, actions, config.clip)
                 if cost is not None:
                     loss = loss + cost(outputs, part.observation)
                 optimizer.zero_grad()
@@ -224,3 +224,7 @@ def ascend(
         if index % 5 == 0 and finished is not None:
             report(finished, used)
             real.forget()
+
+
+def _always(outputs: Tensor) -> Act:
+    return lambda _: outputs
