@@ -147,10 +147,10 @@ def test_of_what_was_heard_and_the_expert_the_best_is_taken(tiny_config, monkeyp
     def taught(best_row):
         def ranked(task, config, envs):
             told.append(torch.cat(list(envs.parameters()), 1).detach())
-            # Another is the best for the first kind alone, by far.
+            # Another is by far the best for the first kind, and the worst for the second.
             returns = torch.arange(len(told[-1]) * 2.0).view(-1, 2)
             returns[best_row] = 90.0
-            returns[best_row - 1, 0] = 1_000.0
+            returns[best_row - 1] = torch.tensor([1_000.0, -1_000.0])
             return returns, 7
 
         return ranked
