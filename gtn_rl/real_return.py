@@ -197,7 +197,8 @@ class RealReturn:
         Each time they learn what came of the time before.
         """
         config = self.config
-        tries, now = [env.select(torch.tensor([0]))], env.select(torch.tensor([0]))
+        tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
+        now = env.select(torch.tensor([0]))
         for index in range(config.listen):
             say(f"listening to learners, {index + 1} of {config.listen}")
             seed = derive(config.seed, _LISTENING, index) % 2**31
@@ -213,11 +214,8 @@ class RealReturn:
             other = now.select(torch.tensor([0]))
             if config.introduction:
                 baffle(other, config.introduction_linear, source)
-            tries.append(other)
-        together = env.select(torch.zeros(len(tries), dtype=torch.long))
-        for index, other in enumerate(tries):
-            _replace_member(together, index, other)
-        self._take_best(env, together)
+            _replace_member(tries, 1 + index, other)
+        self._take_best(env, tries)
 
     def _take_best(self, env: SyntheticEnv, tries: SyntheticEnv) -> None:
         """Make it the one of several whose learners do best, by rank for each algorithm."""
