@@ -161,8 +161,13 @@ BANDITS: dict[str, dict[str, Any]] = {
         # Of experts that play alike one teaches PPO to -190 and another to -310.
         "experts": 4,
         "warmup": 1_500_000,
+        # Two starts end 12 and 15 behind the optimum; 21 and 22 with 64 copies.
+        "warmup_copies": 128,
         "max_real_steps": 10_000_000,
-        # What is left of the real steps.
+        # Eight generations added nothing to starts that teach well (-171, -188, -201), so those are
+        # left as they are; what is left of the real steps is for others.
+        "target_return": -220.0,
+        "patience": 0,
         "max_outer_steps": 8,
         "max_minutes": 9.9,
         "evaluate_every": 4,
@@ -177,7 +182,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         # PPO learns the way of an expert's swing, but not its size: -208 becomes -179, A2C's -296
         # -158, where what is learned is taught; the expert pays 7 for it.
         "listen": 1,
-        "listen_warmup": 300_000,
+        "listen_warmup": 500_000,
         # Returns depend on how the pendulum hangs at first, and starts differ by little.
         "copies": 6,
         "exam_copies": 10,
@@ -185,10 +190,10 @@ BANDITS: dict[str, dict[str, Any]] = {
         # it otherwise stops short of: -187 instead of -199. A2C wants them wide at first.
         "head": "welsch",
         "width": (1.0, 5.0),
-        "excess": (2.75, 1.0),
+        "excess": (2.25, 1.0),
         # SAC, whose entropy drowns small ones: -168 instead of -199. PPO does not mind, A2C only in
         # the introduction; TD3 and DDPG do, an agent in four of theirs.
-        "reward_scale": (2.0, 1.0),
+        "reward_scale": (1.4, 1.0),
         "evolved": ("width", "excess", "shift", "spread", "introduction"),
         "strategy": "cma-es",
         "population": 16,
