@@ -165,7 +165,8 @@ BANDITS: dict[str, dict[str, Any]] = {
         "warmup_copies": 128,
         "max_real_steps": 10_000_000,
         # Eight generations added nothing to starts that teach well (-171, -188, -201), so those are
-        # left as they are; what is left of the real steps is for others.
+        # left as they are. Others evolve for what is left of the real steps: two generations, more
+        # with a larger budget.
         "target_return": -220.0,
         "patience": 0,
         "max_outer_steps": 8,
