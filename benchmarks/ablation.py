@@ -1,16 +1,17 @@
-"""What variation among meta-training's learners buys: CartPole-v1 without one source at a time.
+"""What variation among meta-training's learners buys: a task without one source at a time.
 
-Meta-trains with default settings but for what a variant takes away (or adds), then judges each
+Meta-trains by the meta-gradient but for what a variant takes away (or adds), then judges each
 result by stock agents with their defaults and with random hyperparameters (those of
 `other_agents.py`). One run and its judges in one process with one thread. Usage:
 
-    python benchmarks/ablation.py [--seeds 2] [--agents 6]
+    python benchmarks/ablation.py [--task CartPole-v1] [--seeds 2] [--agents 6]
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,40 @@ from gtn_rl.settings import settings_for
 from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
-TASK = "CartPole-v1"
 ALGORITHMS = ("ppo", "a2c", "dqn")
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "one learning rate": {"learning_rate": (3e-3, 3e-3)},
-    "one entropy weight": {"entropy": (3e-3, 3e-3)},
-    "policies alone": {"learners": ("16xpg@tanh:64-64",)},
-    "Q-networks alone": {"learners": ("8xdqn@relu:64-64", "8xdqn-greedy@relu:64-64")},
-    "more shapes": {
-        "learners": (
-            "2xpg@tanh:64-64", "2xpg@relu:64-64", "2xpg@tanh:32-32", "2xpg@relu:128-128",
-            "2xdqn@relu:64-64", "2xdqn@tanh:32-32", "2xdqn-greedy@relu:64-64",
-            "2xdqn-greedy@relu:128-128",
-        ),
-    },
-}  # fmt: skip
+_PERFECT = ("2xperfect",)
+
+
+def variants(task: str) -> dict[str, dict[str, Any]]:
+    """What each takes away from a task's settings, or adds to them."""
+    perfect = tuple(text for text in settings_for(task).learners if text in _PERFECT)
+    shapes = (
+        "2xpg@tanh:64-64", "2xpg@relu:64-64", "2xpg@tanh:32-32", "2xpg@relu:128-128",
+        "2xdqn@relu:64-64", "2xdqn@tanh:32-32", "2xdqn-greedy@relu:64-64",
+        "2xdqn-greedy@relu:128-128",
+    )  # fmt: skip
+    found: dict[str, dict[str, Any]] = {
+        "default": {},
+        "one learning rate": {"learning_rate": (3e-3, 3e-3)},
+        "one entropy weight": {"entropy": (3e-3, 3e-3)},
+        "policies alone": {"learners": ("16xpg@tanh:64-64", *perfect)},
+        "Q-networks alone": {"learners": ("8xdqn@relu:64-64", "8xdqn-greedy@relu:64-64", *perfect)},
+        "more shapes": {"learners": (*shapes, *perfect)},
+        # What the warm-up alone has taught.
+        "no outer step": {"target_return": -1e9, "patience": 0},
+    }
+    if perfect:
+        kept = [text for text in settings_for(task).learners if text not in perfect]
+        found["no perfect learner"] = {"learners": tuple(kept)}
+    return found
 
 
 @dataclass
 class Arguments:
     """Meta-training without one source of variation at a time."""
 
+    task: str = "CartPole-v1"
+    """Target with discrete actions, whose settings are of the meta-gradient."""
     seeds: int = 2
     """Outer seeds."""
     agents: int = 6
@@ -58,31 +71,34 @@ class Arguments:
     """Processes; each uses one thread."""
 
 
-def run(variant: str, seed: int, agents: int, out: Path) -> dict[str, Any]:
+def run(task: str, variant: str, seed: int, agents: int, out: Path) -> dict[str, Any]:
     """Meta-train and judge: returns `[agents, episodes]` of each kind of agent, and the cost."""
     torch.set_num_threads(1)
-    folder = out / f"{variant.replace(' ', '-')}-{seed}"
-    config = replace(settings_for(TASK), seed=seed, **VARIANTS[variant])
-    result = gtn_rl.train(TASK, folder, config, resume=folder.exists(), progress_bar=False)
+    folder = out / task / f"{variant.replace(' ', '-')}-{seed}"
+    config = replace(settings_for(task), seed=seed, **variants(task)[variant])
+    result = gtn_rl.train(task, folder, config, resume=folder.exists(), progress_bar=False)
     row: dict[str, Any] = {"seconds": result.seconds, "real_steps": result.real_steps}
     for algorithm in ALGORITHMS:
         for random in (False, True):
-            returns = [one(str(folder), TASK, algorithm, random, own)[0] for own in range(agents)]
+            returns = [one(str(folder), task, algorithm, random, own)[0] for own in range(agents)]
             row[f"{algorithm}{' random' if random else ''}"] = returns
     return row
 
 
 def main(arguments: Arguments) -> None:
-    jobs = [(variant, seed) for variant in VARIANTS for seed in range(arguments.seeds)]
-    rows: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    names = list(variants(arguments.task))
+    jobs = [(name, seed) for seed in range(arguments.seeds) for name in names]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    work = partial(run, arguments.task, agents=arguments.agents, out=arguments.out)
     with make_pool(arguments.jobs) as pool:
-        rest = [arguments.agents] * len(jobs), [arguments.out] * len(jobs)
         for (variant, seed), row in zip(
-            jobs, pool.map(run, *zip(*jobs, strict=True), *rest), strict=True
+            jobs, pool.map(work, *zip(*jobs, strict=True)), strict=True
         ):
             rows[variant].append(row)
             print(variant, seed, f"{row['seconds']:.0f} s", flush=True)
-            write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+            results[arguments.task] = rows
+            write_text(RESULTS, json.dumps(results, indent=1) + "\n")
     print_table(rows)
 
 
