@@ -104,7 +104,8 @@ def main(arguments: Arguments) -> None:
 
 def print_table(rows: dict[str, list[dict[str, Any]]]) -> None:
     kinds = [f"{algorithm}{random}" for random in ("", " random") for algorithm in ALGORITHMS]
-    print("| learners | " + " | ".join(kind.upper().replace("RANDOM", "random") for kind in kinds))
+    heads = [kind.upper().replace("RANDOM", "random") for kind in kinds]
+    print("| learners | " + " | ".join(heads) + " |")
     print("| --- |" + " ---: |" * len(kinds))
     for variant, runs in rows.items():
         cells = []
