@@ -13,14 +13,16 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
 from other_agents import one
+from zoo import measured
 
 import gtn_rl
+from gtn_rl.agents.draw import PERFECT
 from gtn_rl.files import write_text
 from gtn_rl.pool import make_pool
 from gtn_rl.settings import settings_for
@@ -28,12 +30,12 @@ from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 ALGORITHMS = ("ppo", "a2c", "dqn")
-_PERFECT = ("2xperfect",)
 
 
 def variants(task: str) -> dict[str, dict[str, Any]]:
     """What each takes away from a task's settings, or adds to them."""
-    perfect = tuple(text for text in settings_for(task).learners if text in _PERFECT)
+    learners = settings_for(task).learners
+    perfect = tuple(text for text in learners if text.endswith(PERFECT))
     shapes = (
         "2xpg@tanh:64-64", "2xpg@relu:64-64", "2xpg@tanh:32-32", "2xpg@relu:128-128",
         "2xdqn@relu:64-64", "2xdqn@tanh:32-32", "2xdqn-greedy@relu:64-64",
@@ -50,8 +52,8 @@ def variants(task: str) -> dict[str, dict[str, Any]]:
         "no outer step": {"target_return": -1e9, "patience": 0},
     }
     if perfect:
-        kept = [text for text in settings_for(task).learners if text not in perfect]
-        found["no perfect learner"] = {"learners": tuple(kept)}
+        kept = tuple(text for text in learners if text not in perfect)
+        found["no perfect learner"] = {"learners": kept}
     return found
 
 
@@ -59,8 +61,8 @@ def variants(task: str) -> dict[str, dict[str, Any]]:
 class Arguments:
     """Meta-training without one source of variation at a time."""
 
-    task: str = "CartPole-v1"
-    """Target with discrete actions, whose settings are of the meta-gradient."""
+    task: Literal["CartPole-v1", "Acrobot-v1"] = "CartPole-v1"
+    """Target; those whose learners are drawn at random."""
     seeds: int = 2
     """Outer seeds."""
     agents: int = 6
@@ -86,7 +88,6 @@ def run(task: str, variant: str, seed: int, agents: int, out: Path) -> dict[str,
 
 
 def main(arguments: Arguments) -> None:
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     names = list(variants(arguments.task))
     jobs = [(name, seed) for seed in range(arguments.seeds) for name in names]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -97,7 +98,8 @@ def main(arguments: Arguments) -> None:
         ):
             rows[variant].append(row)
             print(variant, seed, f"{row['seconds']:.0f} s", flush=True)
-            results[arguments.task] = rows
+            # Read anew: another task's run may have written in between.
+            results = measured(RESULTS) | {arguments.task: rows}
             write_text(RESULTS, json.dumps(results, indent=1) + "\n")
     print_table(rows)
 
