@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from gtn_rl.checks import drafted
 from gtn_rl.config import TrainConfig
-from gtn_rl.distill_config import SETTINGS as DISTILLATIONS
 from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
 from gtn_rl.settings import settings_for
@@ -357,14 +357,15 @@ Parsed = Train | Distill | Reward | Compare | Show | Supervised | Search | Zoo
 
 def parse(arguments: Sequence[str] | None) -> Parsed:
     """The command, with the settings of a known target and of its estimator as the defaults."""
-    command = _parse(arguments, None)
-    if isinstance(command, Train | Reward):
-        dynamics = isinstance(command, Reward) or command.config.horizon > 1
-        known = settings_for(command.target, command.config.estimator, dynamics=dynamics)
-        return _parse(arguments, replace(command, config=known))
-    if isinstance(command, Distill) and command.target in DISTILLATIONS:
-        return _parse(arguments, replace(command, config=distillation_for(command.target)))
-    return command
+    with drafted():
+        draft = _parse(arguments, None)
+    if isinstance(draft, Train | Reward):
+        dynamics = isinstance(draft, Reward) or draft.config.horizon > 1
+        known = settings_for(draft.target, draft.config.estimator, dynamics=dynamics)
+        return _parse(arguments, replace(draft, config=known))
+    if isinstance(draft, Distill):
+        return _parse(arguments, replace(draft, config=distillation_for(draft.target)))
+    return draft
 
 
 def _parse(arguments: Sequence[str] | None, default: Train | Distill | Reward | None) -> Parsed:

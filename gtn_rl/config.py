@@ -9,8 +9,8 @@ from gymnasium import spaces
 from gtn_rl.agents.draw import STOCK as STOCK_ALIKE
 from gtn_rl.agents.draw import WHOLE, Group, check_group, parse_group
 from gtn_rl.agents.draw_interactive import check_interactive
-from gtn_rl.errors import UsageError, did_you_mean
-from gtn_rl.outer.strategies import STRATEGIES
+from gtn_rl.checks import check
+from gtn_rl.errors import UsageError
 
 DISCRETE = ("8xpg@tanh:64-64", "4xdqn@relu:64-64", "4xdqn-greedy@relu:64-64")
 CONTINUOUS = ("4xpg@tanh:64-64", "8xppo@tanh:64-64", "2xa2c@tanh:64-64")
@@ -42,12 +42,6 @@ _DEFAULT: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
 
 STOCK = "sb3:"
 """What the name of a stock learner begins with."""
-
-ESTIMATORS = ("meta-gradient", "evolution")
-EXECUTORS = ("batch", "processes", "ray")
-PARTS = (
-    "initial", "reward", "dynamics", "scale", "width", "excess", "shift", "spread", "introduction",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -340,98 +334,7 @@ class TrainConfig:
         Raises:
             UsageError: The first such value.
         """
-        positive = (
-            "max_real_steps", "max_minutes", "evaluate_every", "inner_steps",
-            "batch_size", "copies", "exam_copies", "rollout_steps", "outer_epochs",
-            "outer_learning_rate", "max_gradient_norm", "clip", "critic_learning_rate",
-            "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
-            "warmup_copies", "warmup_batch", "imitation_learning_rate",
-            "stock_steps", "deviation", "workers", "task_timeout", "horizon", "fits", "experts",
-        )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("discount", "trace", "averaging"):
-            if not 0 <= getattr(self, name) < 1 + (name == "trace") * 1e-9:
-                raise UsageError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("learning_rate", "entropy"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UsageError(f"{name} must be 0 < low <= high, got {low} {high}")
-        if min(self.warmup, self.imitation) < 0:
-            raise UsageError("warmup and imitation must not be negative")
-        if self.imitation and not self.warmup:
-            raise UsageError("imitation needs an expert: set warmup above 0, or imitation to 0")
-        if self.start_rounds < 2:
-            raise UsageError(f"start_rounds must be at least 2, got {self.start_rounds}")
-        for name, known in (
-            ("estimator", ESTIMATORS), ("strategy", STRATEGIES), ("executor", EXECUTORS),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value not in known:
-                raise UsageError(
-                    f"unknown {name} {value!r}: use {' or '.join(known)}."
-                    f"{did_you_mean(value, known)}"
-                )
-        for name in (
-            "world_model", "persistence", "truncation", "checkpointing",
-            "max_outer_steps", "patience", "effort", "wide", "budget", "listen",
-            "listen_warmup",
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.wide > 1:
-            raise UsageError(f"wide is a share, at most 1, got {self.wide}")
-        if self.wide and not (self.warmup and self.coverage):
-            raise UsageError("wide needs states that agents meet: set warmup above 0, and coverage")
-        if self.fits > 1 and not (self.warmup and self.coverage) and not self.init:
-            raise UsageError("fits needs states that agents meet: set warmup above 0, and coverage")
-        if self.experts > 1 and not self.warmup and not self.init:
-            raise UsageError("experts are what the warm-up makes: set warmup above 0")
-        if self.listen and not self.warmup and not self.init:
-            raise UsageError("listen needs a warm-up's lesson: set warmup above 0")
-        if self.listen and (self.horizon > 1 or (self.stock and not self.judged)):
-            raise UsageError(
-                "listen is for a horizon of 1 and this library's own learners (or judged): set it "
-                "to 0"
-            )
-        for part in self.evolved:
-            if part not in PARTS:
-                raise UsageError(
-                    f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
-                    f"{did_you_mean(part, PARTS)}"
-                )
-        for name in ("introduction", "reward_scale", "width", "excess"):
-            if any(number <= 0 for number in getattr(self, name)):
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("reward_scale", "width", "excess"):
-            if len(getattr(self, name)) not in (1, 1 + bool(self.introduction)):
-                raise UsageError(
-                    f"{name} takes 1 number, or 2 where there is an introduction, got "
-                    f"{getattr(self, name)}"
-                )
-        if self.introduction and not self.warmup and not self.init:
-            raise UsageError("introduction needs states that agents meet: set warmup above 0")
-        if not 0 <= self.introduction_linear <= 1:
-            raise UsageError(
-                f"introduction_linear must be from 0 to 1, got {self.introduction_linear}"
-            )
-        if not 0 < self.introduction_share < 1:
-            raise UsageError(
-                f"introduction_share must be between 0 and 1, got {self.introduction_share}"
-            )
-        if self.judged and self.horizon > 1:
-            raise UsageError("judged needs a horizon of 1: judges learn from single steps")
-        if self.persistence and (self.horizon == 1 or not self.world_model):
-            raise UsageError("persistence needs a horizon above 1, and a world model to start from")
-        if self.population < 4 or self.population % 2:
-            raise UsageError(f"population must be even and at least 4, got {self.population}")
-        if self.stock and self.estimator != "evolution":
-            raise UsageError("stock learners cannot be differentiated: use --estimator evolution")
-        if self.stock and len(self.stock) < len(self.learners):
-            raise UsageError("learners must be all stock (sb3:ppo) or all of this library's own")
-        for text in () if self.stock else self.learners:
-            parse_group(text)
+        check(self)
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
         """These settings with the learners that suit an action space, if none are given.

@@ -46,6 +46,15 @@ def test_the_command_line_starts_from_a_targets_settings():
     assert parse(["train", "my_env:Boat-v0", "--out", "x"]).config == gtn_rl.TrainConfig()
 
 
+def test_what_only_a_targets_settings_allow_can_be_asked_for():
+    asked = ["--out", "x", "--width", "0.5", "5"]
+    assert parse(["train", "Pendulum-v1", *asked]).config.width == (0.5, 5.0)
+    with pytest.raises(gtn_rl.errors.UsageError, match="width takes 1 number, or 2"):
+        parse(["train", "CartPole-v1", *asked])
+    with pytest.raises(gtn_rl.errors.UsageError, match="unknown optimizer"):
+        parse(["distill", "CartPole-v1", "--out", "x", "--optimizer", "adan"])
+
+
 @pytest.mark.parametrize("name", zoo.folders())
 def test_every_shipped_environment_is_what_it_says(name):
     config = read_config(f"gtn_rl/{name}")
