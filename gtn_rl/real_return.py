@@ -15,40 +15,30 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
 from gtn_rl.agents.sharpness import sharpness
-from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import baffle, cover, introduce, widen
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.envs.heads import BOUNDED
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.inner import act, algorithms, inner_loop, members, places
-from gtn_rl.listening import fit_best_actions, listen, practise
 from gtn_rl.objective import agreement, collect, surrogate
-from gtn_rl.outer.strategies import summed_ranks
-from gtn_rl.perfect import perfect_learner, warm_up
+from gtn_rl.perfect import perfect_learner
+from gtn_rl.prepare import CRITIC, VISITED, Prepared, fresh_critic, prepare
 from gtn_rl.seeding import derive, generator
-from gtn_rl.start import goal_of, search, untrained
+from gtn_rl.start import goal_of, untrained
 from gtn_rl.stats import interquartile_mean
 from gtn_rl.stock import member_returns, stock_returns
-from gtn_rl.world_model import fit_dynamics
 
 if TYPE_CHECKING:
     from gtn_rl.checkpoint import Progress
     from gtn_rl.loop import Objective
 
-# Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
-# that a resumed run is the run that was never killed.
-_START, _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC, _WARM_UP, _WORLD_MODEL = range(8)
-_COVERAGE, _LISTENING = 8, 9
+# Names of random streams, beside those of `prepare`; a run's randomness is a function of (seed,
+# stream, outer step) alone, so that a resumed run is the run that was never killed.
+_LEARNERS, _ACTIONS, _RESET, _EVALUATION = range(1, 5)
 
 _FITS = 2**31 - 1
 """The outer step, if it were one, in which fits of initial states are compared."""
-
-_VISITED = 2048
-"""States kept of those that agents between perfect and random met, and of those learners meet."""
 
 _OBSERVATIONS = 3200
 """Observations that all learners of a population together see in one inner step, for each core."""
@@ -117,129 +107,26 @@ class RealReturn:
                 envs.close()
 
     def start(self, say: Callable[[str], None]) -> SyntheticEnv:
-        """The environment to start from: a given one, or the best of many; warmed up.
+        """The environment to start from (`gtn_rl.prepare.prepare`).
 
         Args:
             say: Told what goes on.
-
-        Raises:
-            ArtifactError: `init` is no environment for the target.
-            UsageError: Its networks are not those that the settings want.
         """
-        config = self.config
-        steps = 0
-        dynamic = False
-        if config.init:
-            env = self._given(config.init)
-            self.before = total_costs(config.init)
-            dynamic = env.horizon > 1
-            if dynamic and config.persistence:
-                raise UsageError(
-                    f"{config.init} has dynamics already: persistence is for those yet to be fitted"
-                )
-            if not dynamic and config.horizon > 1:
-                env = _with_dynamics(env, config.horizon)
-        else:
-            say("searching a start")
-            env, steps = search(self.task, self.actions, config, _START)
-        self.begin(env.mean, env.std, steps)
-        if config.warmup:
-            states, steps = warm_up(
-                env, self.task, self.actions, self._critic, config, _WARM_UP,
-                lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
-            )  # fmt: skip
-            self.charge(steps)
-        if env.head in BOUNDED and not config.init:
-            # The perfect learner of the warm-up does not heed it.
-            env.scale_parameters.data[:] = torch.tensor(config.reward_scale).log()
-            if env.head == "welsch":
-                env.width_parameters.data[:] = torch.tensor(config.width).log()
-                env.excess_parameters.data[:] = torch.tensor(config.excess).log()
-        if config.warmup:
-            source = generator(config.seed, _COVERAGE)
-            if config.introduction:
-                introduce(env, states, config.introduction, config.introduction_share)
-                baffle(env, config.introduction_linear, source)
-            if config.coverage:
-                self._cover(env, widen(states, config.wide, source), source, say)
-            if config.listen:
-                self._listen(env, source, say)
-            self._visited = states[torch.randint(len(states), (_VISITED,), generator=source)]
-        if config.horizon > 1 and config.world_model and not dynamic:
-            say("fitting dynamics")
-            _, steps = fit_dynamics(env, self.task, self.actions, config, _WORLD_MODEL)
-            self.charge(steps)
-        self._expert = copy.deepcopy(env).requires_grad_(False)
-        return env
+        judge = partial(taught, self.task, self.config)
+        return self.go_on(prepare(self.task, self.config, self.actions, judge, say))
 
-    def _cover(
-        self, env: SyntheticEnv, states: Tensor, source: torch.Generator, say: Callable[[str], None]
-    ) -> None:
-        """Fit initial states to real ones; of several fits take the one that teaches best."""
-        cover(env, states, source)
-        if self.config.fits == 1:
-            return
-        fits = env.select(torch.zeros(self.config.fits, dtype=torch.long))
-        for index in range(1, self.config.fits):
-            say(f"fitting initial states, {index + 1} of {self.config.fits}")
-            other = env.select(torch.tensor([0]))
-            fresh = untrained(self.task, self.config, generator=source)
-            other.initial_parameters.data.copy_(fresh.initial_parameters)
-            cover(other, states, source)
-            _replace_member(fits, index, other)
-        self._take_best(env, fits)
-
-    def _listen(
-        self, env: SyntheticEnv, source: torch.Generator, say: Callable[[str], None]
-    ) -> None:
-        """Let learners change the lesson, several times, and take what teaches best, if any does.
-
-        Each time they learn what came of the time before.
-        """
-        config = self.config
-        tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
-        now = env.select(torch.tensor([0]))
-        for index in range(config.listen):
-            say(f"listening to learners, {index + 1} of {config.listen}")
-            seed = derive(config.seed, _LISTENING, index) % 2**31
-            heard = listen(now, self.task, self.actions, config.examined, source, seed)
-            self.charge(heard.real_steps)
-            fit_best_actions(now, heard.states, heard.policy(heard.states), source)
-            if config.listen_warmup:
-                steps = practise(
-                    now, heard.policy, self.task, self.actions, self._critic, config,
-                    (_LISTENING, index),
-                )  # fmt: skip
-                self.charge(steps)
-            other = now.select(torch.tensor([0]))
-            if config.introduction:
-                baffle(other, config.introduction_linear, source)
-            _replace_member(tries, 1 + index, other)
-        self._take_best(env, tries)
-
-    def _take_best(self, env: SyntheticEnv, tries: SyntheticEnv) -> None:
-        """Make it the one of several whose learners do best, by rank for each algorithm."""
-        returns, steps = taught(self.task, self.config, tries)
-        self.charge(steps)
-        best = summed_ranks(returns).argmax().view(1)
-        env.load_state_dict(tries.select(best).state_dict())
-
-    def leave(self) -> dict[str, Any]:
-        """What the warm-up leaves besides the environment, for another problem to go on from."""
-        return {"critic": self._critic.state_dict(), "visited": self._visited}
-
-    def go_on(self, env: SyntheticEnv, left: dict[str, Any], steps: int) -> None:
-        """Start from an environment and what another problem's warm-up left; count its steps."""
-        self.begin(env.mean, env.std, steps)
-        self._critic.load_state_dict(left["critic"])
-        self._visited = left["visited"]
-        self._expert = copy.deepcopy(env).requires_grad_(False)
+    def go_on(self, prepared: Prepared) -> SyntheticEnv:
+        """Start from an environment that is prepared, with the critic and the states it left."""
+        self.before = prepared.before
+        self._critic, self._visited = prepared.critic, prepared.visited
+        self._expert = copy.deepcopy(prepared.env).requires_grad_(False)
+        self.charge(prepared.real_steps)
+        return prepared.env
 
     def begin(self, mean: Tensor, std: Tensor, steps: int) -> None:
         """Start a critic for observations of this scale `[O]`, and count what it took to find."""
-        source = generator(self.config.seed, _START, _CRITIC)
-        self._critic = Critic(mean, std, self.config.critic_learning_rate, source)
-        self._real.steps += steps
+        self._critic = fresh_critic(self.config, mean, std)
+        self.charge(steps)
 
     @property
     def visited(self) -> Tensor:
@@ -322,7 +209,7 @@ class RealReturn:
             config.rollout_steps,
         )  # fmt: skip
         error = self._critic.fit(
-            *experience.values(), generator(config.seed, _CRITIC, step), epochs=config.critic_epochs
+            *experience.values(), generator(config.seed, CRITIC, step), epochs=config.critic_epochs
         )
         gain = partial(surrogate, experience=experience, actions=self.actions, clip=config.clip)
         row = {"return": self._real.finished(), "critic_error": error}
@@ -432,8 +319,8 @@ class RealReturn:
         if step < self.config.imitation:
             # Where learners go is where they must know what to do (Ross et al. 2011).
             flat = torch.cat(met)
-            chosen = torch.randint(len(flat), (_VISITED,), generator=stream)
-            self._visited = torch.cat([self._visited[:_VISITED], flat[chosen]])
+            chosen = torch.randint(len(flat), (VISITED,), generator=stream)
+            self._visited = torch.cat([self._visited[:VISITED], flat[chosen]])
         return row
 
     def _examine_stock(self, env: nn.Module, seed: int) -> dict[str, float]:
@@ -463,26 +350,6 @@ class RealReturn:
         self._visited = state["visited"]
         self._real.steps, self._exam.steps = state["real_steps"], 0
 
-    def _given(self, name: str) -> SyntheticEnv:
-        env = from_pretrained(name, target=self.task.id).requires_grad_(True)
-        wanted = self._expert
-        if (env.hidden, env.head) != (wanted.hidden, wanted.head):
-            raise UsageError(
-                f"{name} has hidden units {env.hidden} and head {env.head!r}: set hidden and head "
-                "to the same"
-            )
-        if env.horizon not in (1, wanted.horizon) or env.curriculum != wanted.curriculum:
-            raise UsageError(
-                f"{name} has horizon {env.horizon} and curriculum {env.curriculum}: set them to "
-                "the same, or give an environment of horizon 1"
-            )
-        if env.introduction != wanted.introduction:
-            raise UsageError(
-                f"{name} has {'an' if env.introduction else 'no'} introduction: set introduction "
-                "(or leave it out) to have the same"
-            )
-        return env
-
 
 def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tensor, int]:
     """Interquartile means `[P, K]` of real returns of the learners that watch a run, by kind.
@@ -496,20 +363,6 @@ def taught(task: Target, config: TrainConfig, envs: SyntheticEnv) -> tuple[Tenso
     with RealReturn(task, examined) as judges:
         judges.scales = envs.mean, envs.std
         return judges.fitness(rows, _FITS, middle=True)
-
-
-def _replace_member(envs: SyntheticEnv, index: int, env: SyntheticEnv) -> None:
-    """Make one of several environments another one."""
-    with torch.no_grad():
-        for rows, row in zip(envs.parameters(), env.parameters(), strict=True):
-            rows[index] = row[0]
-
-
-def _with_dynamics(bandit: SyntheticEnv, horizon: int) -> SyntheticEnv:
-    """The same initial states and rewards, with dynamics that are yet to be learned."""
-    env = bandit.like(1, horizon)
-    env.load_state_dict(bandit.state_dict(), strict=False)
-    return env
 
 
 def _in_synthetic(

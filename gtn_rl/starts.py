@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtn_rl.config import TrainConfig
+from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import GTNError
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.pool import end, make_pool
+from gtn_rl.prepare import Prepared, prepare
 from gtn_rl.real_return import RealReturn, taught
 from gtn_rl.seeding import derive
 
@@ -25,12 +28,10 @@ _STREAM = 200
 
 
 class Start(NamedTuple):
-    """One start: its number, the environment, what else its warm-up left, and how it teaches."""
+    """One start: its number, what was prepared, and how it teaches."""
 
     number: int
-    env: SyntheticEnv
-    left: dict[str, Any]
-    real_steps: int
+    prepared: Prepared
     returns: Tensor
 
 
@@ -42,10 +43,11 @@ def one_start(target: str | Factory, config: TrainConfig, index: int) -> Start:
     seed = derive(config.seed, _STREAM, index) if index else config.seed
     own = replace(config, seed=seed, experts=1)
     task = describe(target)
-    with RealReturn(task, own) as problem:
-        env = problem.start(lambda _: None)
-        returns, steps = taught(task, config, env)
-        return Start(index, env, problem.leave(), problem.real_steps + steps, returns)
+    actions = make_actions(task.action_space, own.outer_noise)
+    prepared = prepare(task, own, actions, partial(taught, task, own), lambda _: None)
+    returns, steps = taught(task, config, prepared.env)
+    real_steps = prepared.real_steps + steps
+    return Start(index, prepared._replace(real_steps=real_steps), returns)
 
 
 def best_start(
@@ -66,8 +68,8 @@ def best_start(
         say(f"{len(found)} of {config.experts} starts")
     found.sort(key=lambda start: start.number)
     best = found[int(summed_ranks(torch.cat([start.returns for start in found])).argmax())]
-    problem.go_on(best.env, best.left, sum(start.real_steps for start in found))
-    return best.env
+    total = sum(start.prepared.real_steps for start in found)
+    return problem.go_on(best.prepared._replace(real_steps=total))
 
 
 def _starts(target: str | Factory, config: TrainConfig) -> Iterator[Start]:
