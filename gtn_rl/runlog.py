@@ -102,8 +102,11 @@ class RunLog:
                 if name != "step":
                     self._board.add_scalar(f"train/{name}", value, row["step"])
         self._last |= row
-        texts = [f"{name} {_short(self._last.get(name, math.nan))}" for name in self._shown]
-        texts.append(f"best {_short(progress.best)}")
+        # While learners are trained for agreement no episode of theirs ends.
+        last = {name: self._last[name] for name in self._shown if name in self._last}
+        if math.isfinite(progress.best):
+            last["best"] = progress.best
+        texts = [f"{name} {_short(value)}" for name, value in last.items()]
         self._bar.set_postfix_str(", ".join(texts).replace("_", " "), refresh=False)
         self._bar.update(min(used, 1.0) - self._bar.n)
 

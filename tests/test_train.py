@@ -26,6 +26,17 @@ def parameters(result):
     return torch.cat([p.flatten() for p in result.env.parameters()])
 
 
+def test_the_bar_shows_what_is_known_and_nothing_else(tiny_config, capsys):
+    config = replace(tiny_config, warmup=500, imitation=4, max_outer_steps=2, evaluate_every=2)
+    gtn_rl.train("CartPole-v1", config=config)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "evaluation" in last
+    assert "best" in last
+    # No episode of learners that are trained for agreement ends.
+    assert "return" not in last
+    assert "nan" not in last
+
+
 def test_a_run_leaves_artifact_log_and_boards(tiny_config, tmp_path):
     result = run(tiny_config, tmp_path / "run")
     assert result.stopped == "real steps"
