@@ -79,7 +79,7 @@ def _starts(target: str | Factory, config: TrainConfig) -> Iterator[Start]:
         return
     pool = make_pool(min(config.workers, config.experts))
     try:
-        tasks = [pool.submit(_alone, target, config, index) for index in range(config.experts)]
+        tasks = [pool.submit(one_start, target, config, index) for index in range(config.experts)]
         for task in as_completed(tasks):
             yield task.result()
     except BrokenProcessPool as error:
@@ -88,9 +88,3 @@ def _starts(target: str | Factory, config: TrainConfig) -> Iterator[Start]:
         ) from error
     finally:
         end(pool)
-
-
-def _alone(target: str | Factory, config: TrainConfig, index: int) -> Start:
-    """In a process of its own, beside others."""
-    torch.set_num_threads(1)
-    return one_start(target, config, index)

@@ -41,10 +41,10 @@ def test_the_start_whose_learners_do_best_is_taken(config, monkeypatch):
     )
     env, steps, visited, said = chosen(config)
     # Ranks of the first kind of learners are 1, 0, 2, of the second 0, 2, 1.
-    torch.testing.assert_close(vector(env), vector(alone[2].env))
-    torch.testing.assert_close(env.mean, alone[2].env.mean)
-    assert torch.equal(visited, alone[2].left["visited"])
-    judged = sum(start.real_steps for start in alone) - steps
+    torch.testing.assert_close(vector(env), vector(alone[2].prepared.env))
+    torch.testing.assert_close(env.mean, alone[2].prepared.env.mean)
+    assert torch.equal(visited, alone[2].prepared.visited)
+    judged = sum(start.prepared.real_steps for start in alone) - steps
     # Each start was judged for 7 steps here, for whole episodes of all learners there.
     assert judged > 3 * (config.copies - 1)
     assert said == ["warming up 3 starts", *(f"{number} of 3 starts" for number in (1, 2, 3))]
@@ -54,8 +54,8 @@ def test_the_first_start_is_that_of_a_run_without_others(config):
     with RealReturn(describe(TARGET), replace(config, experts=1)) as problem:
         env = problem.start(lambda _: None)
     first, second = (one_start(TARGET, config, index) for index in (0, 1))
-    torch.testing.assert_close(vector(first.env), vector(env))
-    assert not torch.isclose(vector(second.env), vector(env)).all()
+    torch.testing.assert_close(vector(first.prepared.env), vector(env))
+    assert not torch.isclose(vector(second.prepared.env), vector(env)).all()
     # Which is better is not decided by other learners.
     assert first.returns.shape == second.returns.shape == (1, len(config.examined.kinds))
 
@@ -74,7 +74,7 @@ def test_several_starts_need_a_warm_up(config):
 
 
 def test_a_process_that_dies_is_told_of(config, monkeypatch):
-    monkeypatch.setattr(starts, "_alone", _die)
+    monkeypatch.setattr(starts, "one_start", _die)
     with pytest.raises(GTNError, match="set fewer workers"):
         chosen(replace(config, executor="processes", workers=1))
 
