@@ -28,7 +28,7 @@ from gtn_rl.world_model import fit_dynamics
 START, CRITIC, WARM_UP, WORLD_MODEL, COVERAGE, LISTENING = 0, 5, 6, 7, 8, 9
 
 VISITED = 2048
-"""States kept of those that agents between perfect and random met."""
+"""States kept of those that agents between perfect and random met, and of those learners meet."""
 
 Say = Callable[[str], None]
 
