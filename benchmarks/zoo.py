@@ -89,7 +89,8 @@ def main(arguments: Arguments) -> None:
         kind = (row["task"], row["algorithm"])
         if row["sha"] == fingerprint(row["task"]) and row["seeds"] >= most.get(kind, row)["seeds"]:
             most[kind] = row
-    current = list(most.values())
+    planned = [(task, text.split(":")[0]) for task in PLAN for text in PLAN[task]]
+    current = [most[kind] for kind in planned if kind in most]
     print(table(current))
     print(grid(current))
     if arguments.ship:
