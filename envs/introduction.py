@@ -7,6 +7,8 @@ covariance), and the share of an agent's training that it lasts.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,19 @@ def independent(mean: Tensor, deviation: Tensor, share: float) -> Tensor:
     size = len(mean)
     mixing = mean.new_zeros(size * (size - 1) // 2)
     return torch.cat([mean, deviation.log(), mixing, mean.new_tensor([share])])
+
+
+def stretched(parameters: Tensor, size: int, times: float, share: float) -> Tensor:
+    """Parameters `[P, C]` of the same with states farther apart, and of another length.
+
+    Args:
+        parameters: `[P, C]`.
+        size: O.
+        times: What all deviations are multiplied by.
+        share: Of an agent's training that it lasts; as long as before if 0.
+    """
+    other = parameters.clone()
+    other[:, size : 2 * size] += math.log(times)
+    if share:
+        other[:, -1] = share
+    return other

@@ -52,6 +52,7 @@ def check(config: TrainConfig) -> None:
         "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
         "warmup_copies", "warmup_batch", "imitation_learning_rate",
         "stock_steps", "deviation", "workers", "task_timeout", "horizon", "fits", "experts",
+        "heard_spread",
     )  # fmt: skip
     for name in positive:
         if not getattr(config, name) > 0:
@@ -98,16 +99,22 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             "listen is for a horizon of 1 and this library's own learners (or judged): set it to 0"
         )
+    moved = config.heard_share or config.heard_spread != 1
+    if (config.heard_width or moved) and not config.listen:
+        raise UsageError("heard_width, heard_share and heard_spread need listen: set it above 0")
+    if moved and not config.introduction:
+        raise UsageError("heard_share and heard_spread are an introduction's: set introduction")
     for part in config.evolved:
         if part not in PARTS:
             raise UsageError(
                 f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
                 f"{did_you_mean(part, PARTS)}"
             )
-    for name in ("introduction", "reward_scale", "width", "excess"):
+    for name in ("introduction", "reward_scale", "width", "excess", "heard_width"):
         if any(number <= 0 for number in getattr(config, name)):
             raise UsageError(f"{name} must be positive, got {getattr(config, name)}")
-    for name in ("reward_scale", "width", "excess"):
+    shown = ("reward_scale", "width", "excess") + ("heard_width",) * bool(config.heard_width)
+    for name in shown:
         if len(getattr(config, name)) not in (1, 1 + bool(config.introduction)):
             raise UsageError(
                 f"{name} takes 1 number, or 2 where there is an introduction, got "
@@ -123,6 +130,8 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             f"introduction_share must be between 0 and 1, got {config.introduction_share}"
         )
+    if not 0 <= config.heard_share < 1:
+        raise UsageError(f"heard_share must be 0 or a share below 1, got {config.heard_share}")
     if config.judged and config.horizon > 1:
         raise UsageError("judged needs a horizon of 1: judges learn from single steps")
     if config.persistence and (config.horizon == 1 or not config.world_model):

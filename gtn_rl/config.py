@@ -169,6 +169,17 @@ class TrainConfig:
     policy gradient, near to what was heard: what it cost the expert is won back where learners
     follow."""
 
+    heard_width: tuple[float, ...] = ()
+    """Width of rewards (as `width`) once learners were listened to; as before if not given. What
+    teaches best is not what is listened to best."""
+
+    heard_share: float = 0.0
+    """Share of an agent's training that the introduction takes once learners were listened to; as
+    before if 0."""
+
+    heard_spread: float = 1.0
+    """How many times as far apart the introduction's states lie once learners were listened to."""
+
     wide: float = 0.0
     """Share of these that are made up instead, anywhere within the bounds of those that are met.
     What is small where agents mostly are is learned from states where it is large."""

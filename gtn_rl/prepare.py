@@ -14,6 +14,7 @@ from gtn_rl.coverage import baffle, cover, introduce, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.heads import BOUNDED
+from gtn_rl.envs.introduction import stretched
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
 from gtn_rl.errors import UsageError
@@ -110,6 +111,7 @@ def prepare(
             total += _cover(env, shown, task, config, judge, source, say)
         if config.listen:
             total += _listen(env, task, config, actions, critic, judge, source, say)
+            _show_heard(env, config)
         visited = states[torch.randint(len(states), (VISITED,), generator=source)]
     if config.horizon > 1 and config.world_model and not dynamic:
         say("fitting dynamics")
@@ -177,6 +179,17 @@ def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:
     best = summed_ranks(returns).argmax().view(1)
     env.load_state_dict(tries.select(best).state_dict())
     return steps
+
+
+def _show_heard(env: SyntheticEnv, config: TrainConfig) -> None:
+    """Show what was heard as the settings say, where they say so."""
+    if config.heard_width and env.head == "welsch":
+        env.width_parameters.data[:] = torch.tensor(config.heard_width).log()
+    if env.introduction:
+        parameters = env.introduction_parameters.data
+        parameters[:] = stretched(
+            parameters, env.noise_size, config.heard_spread, config.heard_share
+        )
 
 
 def _given(name: str, task: Target, config: TrainConfig) -> SyntheticEnv:

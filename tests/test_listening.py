@@ -181,6 +181,31 @@ def test_of_what_was_heard_and_the_expert_the_best_is_taken(tiny_config, monkeyp
     assert torch.equal(start(listen=0)[0], told[0][0])
 
 
+def test_what_was_heard_is_shown_as_the_settings_say(tiny_config):
+    def start(**settings):
+        chosen = replace(config, **settings).for_space(task.action_space)
+        with RealReturn(task, chosen) as problem:
+            env = problem.start(lambda _: None)
+            return {name: value.detach() for name, value in env.named_parameters()}
+
+    config = replace(
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=1, judged=True, judges=JUDGES,
+        introduction=(2.0,), introduction_share=0.7, head="welsch", width=(1.0, 5.0),
+    )  # fmt: skip
+    task = describe(Follow)
+    before = start()
+    after = start(heard_width=(0.5, 3.0), heard_share=0.4, heard_spread=1.5)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    # Listened to as before: the lesson is the same.
+    assert changed == {"width_parameters", "introduction_parameters"}
+    torch.testing.assert_close(after["width_parameters"].exp(), torch.tensor([[0.5, 3.0]]))
+    mean, reach, share = after["introduction_parameters"][0]
+    torch.testing.assert_close(mean, before["introduction_parameters"][0, 0])
+    torch.testing.assert_close(reach.exp(), 1.5 * before["introduction_parameters"][0, 1].exp())
+    assert float(share) == pytest.approx(0.4)
+    assert float(before["introduction_parameters"][0, -1]) == pytest.approx(0.7)
+
+
 def test_what_listening_needs(tiny_config):
     config = replace(tiny_config, warmup=500, listen=1)
     with pytest.raises(UsageError, match="listen is for continuous actions"):
@@ -193,4 +218,14 @@ def test_what_listening_needs(tiny_config):
         replace(config, listen=-1)
     with pytest.raises(UsageError, match="listen_warmup must not be negative"):
         replace(config, listen_warmup=-1)
+    with pytest.raises(UsageError, match="heard_spread need listen: set it above 0"):
+        replace(config, listen=0, heard_width=(1.0,))
+    with pytest.raises(UsageError, match="are an introduction's: set introduction"):
+        replace(config, heard_spread=1.5)
+    with pytest.raises(UsageError, match="heard_width takes 1 number, or 2 where there is an intr"):
+        replace(config, heard_width=(1.0, 5.0))
+    with pytest.raises(UsageError, match="heard_share must be 0 or a share below 1"):
+        replace(config, heard_share=1.0, introduction=(2.0,))
+    with pytest.raises(UsageError, match="heard_spread must be positive"):
+        replace(config, heard_spread=0.0, introduction=(2.0,))
     assert settings_for("Pendulum-v1").listen
