@@ -187,7 +187,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "listen_warmup": 500_000,
         # By narrower rewards and a shorter introduction PPO learns more of that (-169 instead of
         # -176), and wider states keep it from losing agents. Who is listened to by these is taught
-        # worse: A2C -200 instead of -160.
+        # worse: A2C -200 instead of -172.
         "heard_width": (0.8, 3.0),
         "heard_share": 0.48,
         "heard_spread": 1.25,
