@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +209,9 @@ def load(
     if saved_target != target:
         raise UsageError(f"{folder} holds a run on {saved_target}, not on {target}")
     asked = json.loads(json.dumps(asdict(config)))
+    # Settings that are newer than the run were at their defaults in it, as it were.
+    defaults = {own.name: own.default for own in fields(config) if own.default is not MISSING}
+    saved = json.loads(json.dumps(defaults)) | saved
     names = {*saved, *asked} - set(budget)
     changed = sorted(name for name in names if saved.get(name) != asked.get(name))
     if changed:

@@ -196,6 +196,23 @@ def test_resuming_refuses_what_cannot_be_meant(tiny_config, tmp_path):
         run(tiny_config, tmp_path / "run", resume=True)
 
 
+def test_a_run_from_before_a_setting_is_gone_on_with_by_its_default(tiny_config, tmp_path):
+    path = tmp_path / "run" / "checkpoint.pt"
+    whole = run(tiny_config, tmp_path / "run")
+    content = torch.load(path, weights_only=True)
+    saved = json.loads(content["config"])
+    del saved["heard_spread"]
+    torch.save(content | {"config": json.dumps(saved)}, path)
+    assert torch.equal(
+        parameters(run(tiny_config, tmp_path / "run", resume=True)), parameters(whole)
+    )
+    del saved["inner_steps"]
+    torch.save(content | {"config": json.dumps(saved)}, path)
+    # The fixture's is another than the default.
+    with pytest.raises(UsageError, match="other settings \\(inner_steps\\)"):
+        run(tiny_config, tmp_path / "run", resume=True)
+
+
 def test_targets_that_cannot_be_used():
     with pytest.raises(UsageError, match="Did you mean 'CartPole-v1'"):
         gtn_rl.train("CartPol-v1", progress_bar=False)
