@@ -99,10 +99,7 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             "listen is for a horizon of 1 and this library's own learners (or judged): set it to 0"
         )
-    moved = config.heard_share or config.heard_spread != 1
-    if (config.heard_width or moved) and not config.listen:
-        raise UsageError("heard_width, heard_share and heard_spread need listen: set it above 0")
-    if moved and not config.introduction:
+    if (config.heard_share or config.heard_spread != 1) and not config.introduction:
         raise UsageError("heard_share and heard_spread are an introduction's: set introduction")
     for part in config.evolved:
         if part not in PARTS:

@@ -218,8 +218,6 @@ def test_what_listening_needs(tiny_config):
         replace(config, listen=-1)
     with pytest.raises(UsageError, match="listen_warmup must not be negative"):
         replace(config, listen_warmup=-1)
-    with pytest.raises(UsageError, match="heard_spread need listen: set it above 0"):
-        replace(config, listen=0, heard_width=(1.0,))
     with pytest.raises(UsageError, match="are an introduction's: set introduction"):
         replace(config, heard_spread=1.5)
     with pytest.raises(UsageError, match="heard_width takes 1 number, or 2 where there is an intr"):
@@ -229,3 +227,5 @@ def test_what_listening_needs(tiny_config):
     with pytest.raises(UsageError, match="heard_spread must be positive"):
         replace(config, heard_spread=0.0, introduction=(2.0,))
     assert settings_for("Pendulum-v1").listen
+    # Not to listen is one option, as it was before there were others of it.
+    assert not replace(settings_for("Pendulum-v1"), listen=0).listen
