@@ -182,7 +182,7 @@ def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:
 
 
 def _show_heard(env: SyntheticEnv, config: TrainConfig) -> None:
-    """Show what was heard as the settings say, where they say so."""
+    """Show the lesson that listening left, heard or the expert's, as the settings say to."""
     if config.heard_width and env.head == "welsch":
         env.width_parameters.data[:] = torch.tensor(config.heard_width).log()
     if env.introduction:

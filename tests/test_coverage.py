@@ -9,6 +9,7 @@ import gtn_rl
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.coverage import baffle, cover, energy_distance, introduce, linear_share, widen
 from gtn_rl.envs.heads import Showing, best_action, to_lesson, to_reward
+from gtn_rl.envs.introduction import draw, introduction_size, stretched
 from gtn_rl.errors import UsageError
 from gtn_rl.perfect import Perfect, perfect_learner
 
@@ -237,6 +238,18 @@ def test_a_linear_policy_knows_all_of_a_line_and_nothing_of_a_hill(generator):
         line.introduction_parameters[0, 2:4] = -100.0
         hill.reward_parameters.zero_()
     assert linear_share(line, noise) == linear_share(hill, noise) == 0
+
+
+def test_a_stretched_introduction_has_the_same_middle_and_shape(generator):
+    parameters = torch.randn(3, introduction_size(2), generator=generator)
+    noise = torch.randn(3, 50, 2, generator=generator)
+    middle, longer = parameters[:, None, :2], stretched(parameters, 2, 1.5, 0.0)
+    expected = middle + 1.5 * (draw(parameters, noise) - middle)
+    torch.testing.assert_close(draw(longer, noise), expected)
+    assert torch.equal(longer[:, -1], parameters[:, -1])
+    other = stretched(parameters, 2, 1.0, 0.25)
+    assert torch.equal(other[:, :-1], parameters[:, :-1])
+    assert (other[:, -1] == 0.25).all()
 
 
 def test_an_introduction_moves_until_linear_policies_know_little_of_it(generator):
