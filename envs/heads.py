@@ -35,12 +35,13 @@ class Showing(NamedTuple):
     """How a lesson is shown; what each is for says `SyntheticEnv`.
 
     Numbers, or tensors that broadcast with a network's output `[..., A]`. The width and excess are
-    of form `welsch` alone.
+    of form `welsch` alone, `centred` (1 where rewards are, 0 elsewhere) of form `bounded-scores`.
     """
 
     scale: Tensor | float = 1.0
     width: Tensor | float = 3.0
     excess: Tensor | float = 1.0
+    centred: Tensor | None = None
 
 
 PLAIN = Showing()
@@ -62,7 +63,10 @@ def to_lesson(head: str, output: Tensor, showing: Showing = PLAIN) -> Tensor:
     """
     if head in ("scores", "bounded-scores"):
         score = output - output.amax(-1, keepdim=True)
-        return showing.scale * (score / (1 - score) if head in BOUNDED else score)
+        lesson = showing.scale * (score / (1 - score) if head in BOUNDED else score)
+        if showing.centred is None:
+            return lesson
+        return lesson - showing.centred * lesson.mean(-1, keepdim=True)
     if head == "welsch":
         best = _BEYOND * torch.tanh(output)
         inside = best.clamp(-1, 1)

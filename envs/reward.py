@@ -93,7 +93,7 @@ class RewardNetwork(nn.Module):
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
         self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
         self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
-        self._shown = Showing._fields if self.head == "welsch" else ("scale",)
+        self._shown = ("scale", "width", "excess") if self.head == "welsch" else ("scale",)
         for name in self._shown:
             value = torch.as_tensor(getattr(showing, name))
             self.register_buffer(name, value.expand(members, 1, 1).clone())
@@ -113,10 +113,13 @@ class RewardNetwork(nn.Module):
         """
         if env.curriculum or env.head == "mlp":
             raise UsageError("only a reward without a curriculum and with another head than mlp")
+        # As large as they are before they fade.
+        scale, width, excess, _ = env.showing(1 - env.fade)
+        shown = (torch.as_tensor(number).detach() for number in (scale, width, excess))
         network = cls(
             env.observation_space, env.action_space, target=env.target, additive=additive,
             hidden=env.hidden, mean=env.mean.numpy(), std=env.std.numpy(), members=env.members,
-            head=env.head, showing=Showing(*(torch.as_tensor(x).detach() for x in env.showing())),
+            head=env.head, showing=Showing(*shown),
         )  # fmt: skip
         with torch.no_grad():
             network.network_parameters.copy_(env.reward_parameters)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs.heads import BOUNDED, HEADS, PLAIN, Showing, outputs, to_lesson, to_reward
 from gtn_rl.envs.introduction import draw, introduction_size, lasts
+from gtn_rl.envs.schedule import fading
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.errors import UsageError
 
@@ -66,7 +67,10 @@ class SyntheticEnv(nn.Module):
       it needs no baseline, and a Q-network that starts near 0 is optimistic about every action that
       it has not tried.
     - `bounded-scores`: `c d / (1 - d)`, between -c and 0. The best action is the same, but no state
-      and no action matters so much more than the others that a learner hears of nothing else.
+      and no action matters so much more than the others that a learner hears of nothing else. At
+      first it may be centred, less its mean over all actions: the best one's is 0 in all states
+      otherwise, and the others' have a kink where another becomes the best, which a Q-network that
+      moves its weights by a tenth does not learn.
     - `quadratic` (continuous, L = 2A): `-sum w (a - m)^2` with w > 0. It has one maximum wherever
       the learner stands, where an unrestricted reward drives untrained policies to the bounds.
     - `bounded-quadratic`: the same with m between -1.25 and 1.25, and w between 0 and 2c.
@@ -90,6 +94,12 @@ class SyntheticEnv(nn.Module):
             learned mean and covariance, until a learned share of their training is over. What is
             said of those is part of the same lesson; how it is shown, c and the width and the
             excess of form `welsch`, are numbers of its own.
+        centred: Share of an agent's training, from its beginning, in which rewards of form
+            `bounded-scores` are centred. They have a scale of their own then, the introduction's if
+            there is one.
+        fade: Share of an agent's training, at its end, in which rewards fade: optimizers that
+            divide by what gradients were take smaller and smaller steps then.
+        even: Whether initial states begin as a uniform distribution, not as a normal one.
         budget: Steps that an agent's training is taken for where nobody says how long it is, for
             what depends on how far it has got; the end from the first step on if 0.
         hidden: Units of the hidden layers of both networks.
@@ -102,7 +112,8 @@ class SyntheticEnv(nn.Module):
 
     Raises:
         UnsupportedSpaceError: The spaces are not supported.
-        UsageError: A head that the action space does not have, or a horizon below 1.
+        UsageError: A head that the action space does not have, a horizon below 1, or shares that
+            the head has no use for.
     """
 
     mean: Tensor
@@ -120,6 +131,9 @@ class SyntheticEnv(nn.Module):
         horizon: int = 1,
         curriculum: bool = False,
         introduction: bool = False,
+        centred: float = 0.0,
+        fade: float = 0.0,
+        even: bool = False,
         budget: int = 0,
         hidden: tuple[int, ...] = (32,),
         head: str = "",
@@ -141,10 +155,17 @@ class SyntheticEnv(nn.Module):
             raise UsageError(
                 f"head {self.head!r} does not fit {self.action_space}: use {' or '.join(heads)}"
             )
+        if centred and self.head != "bounded-scores":
+            raise UsageError(f"rewards of form {self.head} cannot be centred: set centred to 0")
+        if fade and self.head not in BOUNDED:
+            raise UsageError(f"rewards of form {self.head} cannot fade: set fade to 0")
         self.target = target
         self.horizon = horizon
         self.curriculum = curriculum
         self.introduction = introduction
+        self.centred = centred
+        self.fade = fade
+        self.even = even
         self.budget = budget
         self.hidden = tuple(hidden)
         self.members = members
@@ -157,8 +178,8 @@ class SyntheticEnv(nn.Module):
         if self.head != "mlp":
             shape = (seen, *self.hidden, outputs(self.head, actions))
         self.reward_network = MLP(shape, "tanh")
-        # Logarithms; the last column is the introduction's, if there is one.
-        ones = torch.zeros(members, 1 + introduction)
+        # Logarithms; a second column is for the beginning, if that is shown otherwise.
+        ones = torch.zeros(members, 1 + (introduction or centred > 0))
         if self.head in BOUNDED:
             self.scale_parameters = nn.Parameter(ones)
         if self.head == "welsch":
@@ -227,8 +248,8 @@ class SyntheticEnv(nn.Module):
         other = SyntheticEnv(
             self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
             head=self.head, horizon=self.horizon if horizon is None else horizon,
-            curriculum=self.curriculum, introduction=self.introduction, budget=self.budget,
-            members=members,
+            curriculum=self.curriculum, introduction=self.introduction, centred=self.centred,
+            fade=self.fade, even=self.even, budget=self.budget, members=members,
         )  # fmt: skip
         for name, buffer in self.named_buffers():
             if name in dict(other.named_buffers()):
@@ -238,7 +259,7 @@ class SyntheticEnv(nn.Module):
     @property
     def timed(self) -> bool:
         """Whether anything depends on how far an agent's training has got."""
-        return self.curriculum or self.introduction
+        return self.curriculum or self.introduction or self.centred > 0 or self.fade > 0
 
     def initial(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """First observations `[P, N, O]` of episodes, for noise `[P, N, noise_size]` ~ N(0, I).
@@ -246,7 +267,7 @@ class SyntheticEnv(nn.Module):
         Args:
             noise: Where in the distribution.
             progress: How far the agent's training has got, from 0 to 1; a number, or one for each
-                of the N (`[N]` or `[P, N]`). Only a curriculum and an introduction heed it.
+                of the N (`[N]` or `[P, N]`). Only a curriculum and an introduction heed it here.
         """
         states = self.settled(noise, progress)
         if not self.introduction:
@@ -260,10 +281,11 @@ class SyntheticEnv(nn.Module):
         """First observations `[P, N, O]` once the introduction, if there is one, is over."""
         seen = self._see(noise, progress)
         normal = noise + self.initial_network(self.initial_parameters, seen)
-        normal = self.shift_parameters.unsqueeze(
-            1
-        ) + normal * self.spread_parameters.exp().unsqueeze(1)
-        return torch.clamp(self.mean + self.std * normal, self.low, self.high)
+        if self.even:
+            normal = math.sqrt(12) * (torch.special.ndtr(normal) - 0.5)
+        spread = self.spread_parameters.exp().unsqueeze(1)
+        states = self.mean + self.std * (self.shift_parameters.unsqueeze(1) + spread * normal)
+        return torch.clamp(states, self.low, self.high)
 
     def lesson(self, observation: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """What the rewards of all actions at observations `[P, N, O]` follow from: `[P, N, L]`."""
@@ -282,10 +304,19 @@ class SyntheticEnv(nn.Module):
             shape += [self.width_parameters, self.excess_parameters]
         logarithms = torch.stack(shape)
         now = logarithms[..., :1]
+        clock = torch.as_tensor(progress, dtype=now.dtype)
+        first = clock < self.centred
         if self.introduction:
-            early = lasts(self.introduction_parameters, progress)
-            now = torch.where(early, logarithms[..., 1:], now)
-        return Showing(*now.exp().unsqueeze(-1))
+            now = torch.where(
+                lasts(self.introduction_parameters, progress), logarithms[..., 1:], now
+            )
+        elif self.centred:
+            now = torch.where(first, logarithms[..., 1:], now)
+        scale, *others = now.exp().unsqueeze(-1)
+        if self.fade:
+            scale = scale * fading(clock, self.fade).unsqueeze(-1)
+        centred = first.to(now.dtype).unsqueeze(-1) if self.centred else None
+        return Showing(scale, *others)._replace(centred=centred)
 
     def outcomes(self, observation: Tensor, progress: Tensor | float = 1.0) -> Outcome:
         """What each of A discrete actions leads to at `[P, N, O]`: `[P, N, A, O]`, `[P, N, A]`."""

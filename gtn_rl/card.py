@@ -92,7 +92,7 @@ def render_card(config: Mapping[str, Any]) -> str:
         return render_reward_card(config)
     target = config["target"] or "environment"
     n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
-    timed = config.get("curriculum") or config.get("introduction")
+    timed = any(config.get(name) for name in ("curriculum", "introduction", "centred", "fade"))
     budget = config.get("budget", 0) if timed else 0
     return _TEMPLATE.format(
         target=target,

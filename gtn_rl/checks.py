@@ -81,7 +81,7 @@ def check(config: TrainConfig) -> None:
     for name in (
         "world_model", "persistence", "truncation", "checkpointing",
         "max_outer_steps", "patience", "effort", "wide", "budget", "listen",
-        "listen_warmup",
+        "listen_warmup", "score_gap", "rare", "centred", "fade",
     ):  # fmt: skip
         if getattr(config, name) < 0:
             raise UsageError(f"{name} must not be negative, got {getattr(config, name)}")
@@ -112,11 +112,20 @@ def check(config: TrainConfig) -> None:
             raise UsageError(f"{name} must be positive, got {getattr(config, name)}")
     shown = ("reward_scale", "width", "excess") + ("heard_width",) * bool(config.heard_width)
     for name in shown:
-        if len(getattr(config, name)) not in (1, 1 + bool(config.introduction)):
+        early = config.introduction or (name == "reward_scale" and config.centred)
+        if len(getattr(config, name)) not in (1, 1 + bool(early)):
             raise UsageError(
                 f"{name} takes 1 number, or 2 where there is an introduction, got "
                 f"{getattr(config, name)}"
             )
+    if config.rare >= 0.5:
+        raise UsageError(f"rare is a share below 0.5, got {config.rare}")
+    if config.centred + config.fade > 1:
+        raise UsageError("centred and fade are shares of one training: at most 1 together")
+    if (config.centred or config.fade) and not config.budget:
+        raise UsageError("centred and fade need to know how long a training is: set budget")
+    if (config.centred or config.fade) and config.horizon > 1:
+        raise UsageError("centred and fade are for a horizon of 1: set both to 0")
     if config.introduction and not config.warmup and not config.init:
         raise UsageError("introduction needs states that agents meet: set warmup above 0")
     if not 0 <= config.introduction_linear <= 1:

@@ -181,8 +181,26 @@ class TrainConfig:
     """How many times as far apart the introduction's states lie once learners were listened to."""
 
     wide: float = 0.0
-    """Share of these that are made up instead, anywhere within the bounds of those that are met.
-    What is small where agents mostly are is learned from states where it is large."""
+    """Share of these that are made up instead, anywhere within the bounds of those that are met;
+    with 1 nothing is fitted, initial states are uniform. What is small where agents mostly are is
+    learned from states where it is large."""
+
+    rare: float = 0.0
+    """Discrete actions that are best in less than this share of the states shown score the mean of
+    the others, after the warm-up: that they are bad is what policies would learn first."""
+
+    score_gap: float = 0.0
+    """How far apart best and worst scores of discrete actions lie on average, after the warm-up; as
+    it left them if 0. Of those far apart agents hear which is best, of near ones by how much."""
+
+    centred: float = 0.0
+    """Share of an agent's training, from its beginning, in which rewards of form bounded-scores are
+    less their mean over all actions, not less the best. Then no value has a kink where the best
+    action changes, which deep Q-networks do not learn."""
+
+    fade: float = 0.0
+    """Share of an agent's training, at its end, in which rewards fade to a fiftieth. RMSprop's
+    steps become smaller with them, so that A2C comes to rest."""
 
     judges: tuple[str, ...] = ()
     """Learners by whose real return a run of stock-like learners is watched; stock-ppo, stock-a2c
@@ -220,8 +238,9 @@ class TrainConfig:
 
     reward_scale: tuple[float, ...] = (1.0,)
     """How large rewards of a bounded form are when learners begin; a second number is for the
-    introduction. Deep Q-networks learn small differences only, soft ones hear of none that is small
-    beside their entropy. A start that is given with --init keeps its own."""
+    introduction, or for when rewards are centred. Deep Q-networks learn small differences only,
+    soft ones hear of none that is small beside their entropy. A start that is given with --init
+    keeps its own."""
 
     width: tuple[float, ...] = (3.0,)
     """How far from the best action, in half ranges, all actions are alike to rewards of form

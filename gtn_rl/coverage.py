@@ -54,6 +54,22 @@ def widen(states: Tensor, share: float, source: torch.Generator) -> Tensor:
     return torch.cat([kept, made])
 
 
+@torch.no_grad()
+def enclose(env: SyntheticEnv, states: Tensor) -> None:
+    """Spread the initial states of an `even` environment over the bounds of real ones.
+
+    Args:
+        env: One environment, changed in place.
+        states: Real states `[M, O]`.
+    """
+    low, high = ((bound - env.mean) / env.std for bound in (states.amin(0), states.amax(0)))
+    env.shift_parameters[:] = (low + high) / 2
+    # A uniform distribution of deviation 1 is so wide.
+    env.spread_parameters[:] = ((high - low).clamp_min(1e-6) / 12**0.5).log()
+    for last in env.initial_network.layers(env.initial_parameters)[-1]:
+        last.zero_()
+
+
 def cover(env: SyntheticEnv, states: Tensor, source: torch.Generator) -> float:
     """Fit the initial states of an environment to real ones, in units of their deviation.
 

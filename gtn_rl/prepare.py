@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.coverage import baffle, cover, introduce, widen
+from gtn_rl.coverage import baffle, cover, enclose, introduce, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.heads import BOUNDED
@@ -22,6 +22,7 @@ from gtn_rl.listening import fit_best_actions, listen, practise
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import warm_up
 from gtn_rl.seeding import derive, generator
+from gtn_rl.simple import hush, set_gap
 from gtn_rl.start import search, untrained
 from gtn_rl.world_model import fit_dynamics
 
@@ -106,9 +107,14 @@ def prepare(
         if config.introduction:
             introduce(env, states, config.introduction, config.introduction_share)
             baffle(env, config.introduction_linear, source)
-        if config.coverage:
+        if env.even:
+            enclose(env, states)
+        elif config.coverage:
             shown = widen(states, config.wide, source)
             total += _cover(env, shown, task, config, judge, source, say)
+        if not config.init:
+            hush(env, config.rare, source)
+            set_gap(env, config.score_gap, source)
         if config.listen:
             total += _listen(env, task, config, actions, critic, judge, source, say)
             _show_heard(env, config)
@@ -205,6 +211,12 @@ def _given(name: str, task: Target, config: TrainConfig) -> SyntheticEnv:
             f"{name} has horizon {env.horizon} and curriculum {env.curriculum}: set them to "
             "the same, or give an environment of horizon 1"
         )
+    for setting, option in (("centred", "centred"), ("fade", "fade"), ("even", "wide")):
+        own, other = getattr(env, setting), getattr(wanted, setting)
+        if own != other:
+            raise UsageError(
+                f"{name} has {setting} {own}, not {other}: set {option} to have the same"
+            )
     if env.introduction != wanted.introduction:
         raise UsageError(
             f"{name} has {'an' if env.introduction else 'no'} introduction: set introduction "

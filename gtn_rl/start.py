@@ -126,7 +126,8 @@ def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEn
         task.observation_space, task.action_space,
         target=task.id, hidden=config.hidden, head=config.head,
         **{"horizon": config.horizon, "curriculum": config.curriculum,
-           "introduction": bool(config.introduction), "budget": config.budget} | settings,
+           "introduction": bool(config.introduction), "centred": config.centred,
+           "fade": config.fade, "even": config.wide == 1, "budget": config.budget} | settings,
     )  # fmt: skip
 
 

@@ -22,6 +22,21 @@ def test_round_trip_keeps_everything(env, tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
+def test_how_lessons_are_shown_over_time_is_kept(env, tmp_path, generator):
+    shown = gtn_rl.SyntheticEnv(
+        env.observation_space, env.action_space, centred=0.75, fade=0.125, even=True, budget=50,
+        generator=generator,
+    )  # fmt: skip
+    loaded = gtn_rl.from_pretrained(save(shown, tmp_path / "a"))
+    assert (loaded.centred, loaded.fade, loaded.even, loaded.budget) == (0.75, 0.125, True, 50)
+    noise = torch.randn(1, 5, shown.noise_size, generator=generator)
+    for when in (0.1, 0.8, 0.95):
+        states = loaded.initial(noise, when)
+        assert torch.equal(states, shown.initial(noise, when))
+        assert torch.equal(loaded.lesson(states, when), shown.lesson(states, when))
+    assert ".learn(50)" in (tmp_path / "a" / "README.md").read_text()
+
+
 def test_folder_holds_three_files_and_the_card_says_the_cost(env, tmp_path):
     folder = save(env, tmp_path / "a")
     assert {path.name for path in folder.iterdir()} == {

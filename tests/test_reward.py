@@ -49,6 +49,7 @@ def test_the_reward_of_a_synthetic_environment_is_kept(head, generator, tmp_path
     discrete = head == "bounded-scores"
     space = spaces.Discrete(2) if discrete else spaces.Box(-1, 1, (1,))
     shape = {"mean": np.ones(2), "std": np.array([2.0, 0.5])}
+    shape |= {"centred": 0.5, "fade": 0.0} if discrete else {}
     env = gtn_rl.SyntheticEnv(BOX, space, head=head, introduction=True, **shape)
     with torch.no_grad():
         for parameter in env.parameters():

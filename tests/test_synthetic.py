@@ -1,4 +1,4 @@
-from math import log
+from math import exp, log, sqrt
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 import gtn_rl
 from gtn_rl.errors import UnsupportedSpaceError, UsageError
+from gtn_rl.perfect import perfect_learner
 
 
 def test_initial_states_are_scaled_and_clipped():
@@ -260,6 +261,75 @@ def test_an_introduction_is_differentiable_in_double(generator):
     assert torch.autograd.gradcheck(
         lambda _: env.initial(noise, 0.3), [env.introduction_parameters]
     )
+
+
+def scored(**settings):
+    """Two members of three actions whose scores are 4, 3 and 1 everywhere, and 0, 0 and 2."""
+    settings = {"members": 2, "budget": 10, "hidden": (4,)} | settings
+    env = gtn_rl.SyntheticEnv(spaces.Box(-9, 9, (2,)), spaces.Discrete(3), **settings)
+    with torch.no_grad():
+        weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
+        weight.zero_()
+        bias.copy_(torch.tensor([[[4.0, 3, 1]], [[0, 0, 2]]]))
+        env.scale_parameters[:, 0], env.scale_parameters[:, 1:] = log(6.0), log(12.0)
+    return env
+
+
+def test_rewards_are_centred_at_first_and_fade_in_the_end():
+    env = scored(centred=0.5, fade=0.2)
+    when = torch.tensor([0.0, 0.49, 0.5, 0.8, 0.9, 1.0])
+    lesson = env.lesson(torch.zeros(2, 6, 2), when)
+    # 0, 1 and 3 less than the best are worth 0, 1/2 and 3/4; twice as much while they are centred.
+    plain = torch.tensor([[0.0, -3, -4.5], [-4, -4, 0]])
+    early = 2 * (plain - plain.mean(1, keepdim=True))
+    for index, wanted in enumerate([early, early, plain, plain, plain * exp(-2), plain * exp(-4)]):
+        torch.testing.assert_close(lesson[:, index], wanted)
+        torch.testing.assert_close(env.lesson(torch.zeros(2, 1, 2), when[index])[:, 0], wanted)
+    torch.testing.assert_close(env.lesson(torch.zeros(2, 1, 2))[:, 0], plain * exp(-4))
+    # Whoever has learned the lesson perfectly does not care.
+    same = scored(centred=0.0, fade=0.0)
+    torch.testing.assert_close(
+        perfect_learner(env, torch.zeros(2, 1, 2)), perfect_learner(same, torch.zeros(2, 1, 2))
+    )
+
+
+def test_an_introduction_may_be_centred_by_a_clock_of_its_own():
+    env = scored(centred=0.5, introduction=True)
+    with torch.no_grad():
+        env.introduction_parameters[:, -1] = 0.25
+    plain = torch.tensor([[0.0, -3, -4.5], [-4, -4, 0]])
+    centred = plain - plain.mean(1, keepdim=True)
+    for when, wanted in ((0.1, 2 * centred), (0.3, centred), (0.6, plain)):
+        torch.testing.assert_close(env.lesson(torch.zeros(2, 1, 2), when)[:, 0], wanted)
+
+
+def test_even_states_are_uniform_until_they_are_moved(generator):
+    settings = {"mean": np.array([1.0, -2]), "std": np.array([0.5, 2])}
+    env = gtn_rl.SyntheticEnv(spaces.Box(-9, 9, (2,)), spaces.Discrete(2), even=True, **settings)
+    with torch.no_grad():
+        for last in env.initial_network.layers(env.initial_parameters)[-1]:
+            last.zero_()
+        env.shift_parameters.copy_(torch.tensor([[1.0, 0]]))
+        env.spread_parameters.copy_(torch.tensor([[0.0, log(0.5)]]))
+    noise = torch.randn(1, 20_000, 2, generator=generator)
+    states = env.initial(noise)[0].detach()
+    # As wide as uniform distributions of deviations 0.5 and 1 are, about 1.5 and -2.
+    for column, middle, deviation in zip(states.T, (1.5, -2.0), (0.5, 1.0), strict=True):
+        share = (column - middle) / (sqrt(12) * deviation) + 0.5
+        levels = torch.linspace(0, 1, 11)
+        torch.testing.assert_close(share.quantile(levels), levels, atol=0.02, rtol=0)
+    moved = gtn_rl.SyntheticEnv(spaces.Box(-9, 9, (2,)), spaces.Discrete(2), even=True).double()
+    few = noise[:, :3].double()
+    assert torch.autograd.gradcheck(lambda _: moved.initial(few), [moved.initial_parameters])
+
+
+def test_what_cannot_be_centred_or_fade_is_refused():
+    box, act = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (1,))
+    with pytest.raises(UsageError, match="welsch cannot be centred"):
+        gtn_rl.SyntheticEnv(box, act, head="welsch", centred=0.5)
+    for space, head in ((act, "quadratic"), (act, "mlp"), (spaces.Discrete(2), "scores")):
+        with pytest.raises(UsageError, match=f"{head} cannot fade"):
+            gtn_rl.SyntheticEnv(box, space, head=head, fade=0.5)
 
 
 def test_members_of_a_population_of_mdps_are_kept_by_select(generator):
