@@ -122,24 +122,51 @@ BANDITS: dict[str, dict[str, Any]] = {
         ),
     },
     # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
-    # bold steps foretells. So learners train as stock agents do, and agree with the expert; their
-    # return is flat for too long.
-    "MountainCar-v0": {
-        "imitation": 20,
-        "imitation_learning_rate": 4e-3,
-        "max_outer_steps": 20,
+    # bold steps foretells. So learners train as stock agents do, in what few numbers say: evolution
+    # of the reward from a start that teaches takes PPO from -120 to -116, A2C from -122 to -119.
+    "MountainCar-v0": EVOLUTION
+    | {
+        # One start in four teaches A2C to -139, the others to -125.
+        "experts": 2,
+        "warmup": 2_000_000,
+        "max_real_steps": 10_000_000,
+        "max_minutes": 7.5,
+        "target_return": -100.0,
+        "evaluate_every": 10,
+        "budget": 5_000,
+        # To stand still is best in 4 % of states at most. That it is bad was what A2C learned
+        # first: -150 instead of -125 in one start, -130 instead of -125 in another.
+        "rare": 0.1,
+        # The warm-up leaves scores 26 to 45 apart, of which agents hear nothing but the sign.
+        "score_gap": 1.0,
+        # Values with a kink are what DQN does not learn: -156 becomes -134 in what was shipped
+        # before.
+        "centred": 0.8,
+        # A2C comes to rest: -132 becomes -120 for a lesson by hand.
+        "fade": 0.1,
+        # At first DQN has -128 with 0.3, -129 with 0.6 and -141 with 1, PPO -127, -120 and -118.
+        "reward_scale": (1.0, 0.6),
+        "evolved": ("reward", "scale"),
+        "population": 24,
+        "deviation": 0.05,
         "equal_say": True,
-        "showing_rate": 5.0,
         "learners": (
             "2xstock-ppo@tanh:64-64/5000",
-            "4xstock-a2c@tanh:64-64/5000",
+            "2xstock-a2c@tanh:64-64/5000",
+            "2xstock-dqn@relu:64-64/5000",
+        ),
+        # Agents of one group share what is drawn, so two groups tell more than one of twice the
+        # size.
+        "judged": True,
+        "judges": (
+            "6xstock-ppo@tanh:64-64/5000",
+            "6xstock-ppo@tanh:64-64/5000",
+            "6xstock-a2c@tanh:64-64/5000",
+            "6xstock-a2c@tanh:64-64/5000",
+            "6xstock-dqn@relu:64-64/5000",
             "6xstock-dqn@relu:64-64/5000",
         ),
-        "judges": (
-            "8xstock-ppo@tanh:64-64/5000",
-            "12xstock-a2c@tanh:64-64/5000",
-            "12xstock-dqn@relu:64-64/5000",
-        ),
+        "executor": "processes",
     },
     # The warm-up leaves nothing to learners of 64 steps; stock-like ones mostly have learned enough
     # when it ends. A few steps of agreement are for those starts where they have not.
@@ -237,9 +264,6 @@ EVOLVED: dict[str, dict[str, Any]] = {
             "12xstock-dqn@relu:64-64/5000",
         ),
     },
-    # After 64 steps no learner looks at a velocity of a hundredth, whatever is taught: all returns
-    # stay the same, and there is nothing to climb.
-    "MountainCar-v0": {"inner_steps": 256, "learning_rate": (1e-3, 5e-3)},
 }
 """What evolution needs besides for known targets."""
 
