@@ -15,8 +15,7 @@ class Progress:
     It belongs to one agent's training, so only a new environment starts it again, and no reset.
 
     Args:
-        env: The synthetic environment; only one with a curriculum or an introduction depends on
-            progress.
+        env: The synthetic environment; only one that is `timed` depends on progress.
         budget: Steps after which progress is 1; the environment's own if not given. If that is 0,
             progress is 1 all the time.
 

@@ -306,12 +306,10 @@ class SyntheticEnv(nn.Module):
         now = logarithms[..., :1]
         clock = torch.as_tensor(progress, dtype=now.dtype)
         first = clock < self.centred
-        if self.introduction:
-            now = torch.where(
-                lasts(self.introduction_parameters, progress), logarithms[..., 1:], now
-            )
-        elif self.centred:
-            now = torch.where(first, logarithms[..., 1:], now)
+        if logarithms.shape[-1] > 1:
+            own = self.introduction
+            early = lasts(self.introduction_parameters, progress) if own else first
+            now = torch.where(early, logarithms[..., 1:], now)
         scale, *others = now.exp().unsqueeze(-1)
         if self.fade:
             scale = scale * fading(clock, self.fade).unsqueeze(-1)
