@@ -135,7 +135,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "evaluate_every": 10,
         "budget": 5_000,
         # To stand still is best in 4 % of states at most. That it is bad was what A2C learned
-        # first: -150 instead of -125 in one start, -130 instead of -125 in another.
+        # first: -150 instead of -125 in one start of four, -130 instead of -125 in another.
         "rare": 0.1,
         # The warm-up leaves scores 26 to 45 apart, of which agents hear nothing but the sign.
         "score_gap": 1.0,
