@@ -118,6 +118,10 @@ def check(config: TrainConfig) -> None:
                 f"{name} takes 1 number, or 2 where there is an introduction, got "
                 f"{getattr(config, name)}"
             )
+    if config.fits > 1 and config.wide == 1:
+        raise UsageError("with wide 1 no initial states are fitted: set fits to 1")
+    if (config.rare or config.score_gap) and not config.warmup and not config.init:
+        raise UsageError("rare and score_gap are for what a warm-up leaves: set warmup above 0")
     if config.rare >= 0.5:
         raise UsageError(f"rare is a share below 0.5, got {config.rare}")
     if config.centred + config.fade > 1:

@@ -370,11 +370,13 @@ class TrainConfig:
         """These settings with the learners that suit an action space, if none are given.
 
         Raises:
-            UsageError: Learners are given that do not handle it, or `listen`.
+            UsageError: Learners are given that do not handle it, or settings for the other kind.
         """
         discrete = isinstance(space, spaces.Discrete)
         if discrete and self.listen:
             raise UsageError("listen is for continuous actions: leave it at 0")
+        if not discrete and (self.rare or self.score_gap):
+            raise UsageError("rare and score_gap are for discrete actions: leave both at 0")
         if self.stock:
             # Stable-Baselines3 takes a second to import.
             from gtn_rl.agents.sb3 import algorithm, check_action_space

@@ -102,7 +102,7 @@ def train_reward(
     config = replace(
         config, learners=config.learners or LEARNERS, imitation=0, horizon=1,
         coverage=False, fits=1, introduction=(), centred=0.0, fade=0.0, score_gap=0.0, rare=0.0,
-        wide=0.0,
+        wide=0.0, reward_scale=config.reward_scale[:1],
         head=config.head or HEADS[type(task.action_space)][0],
     )  # fmt: skip
     for text in config.learners:

@@ -104,9 +104,15 @@ def test_what_does_not_fit_is_refused(tmp_path):
         ({"fade": -0.1}, "fade must not be negative"),
         ({"rare": 0.5}, "rare is a share below 0.5"),
         ({"horizon": 5}, "for a horizon of 1"),
+        ({"rare": 0.1, "warmup": 0, "imitation": 0}, "what a warm-up leaves"),
+        ({"wide": 1.0, "fits": 2}, "no initial states are fitted"),
     ):
         with pytest.raises(UsageError, match=message):
             replace(config, **wrong)
+    pendulum = describe("Pendulum-v1").action_space
+    with pytest.raises(UsageError, match="rare and score_gap are for discrete actions"):
+        TrainConfig(score_gap=1.0).for_space(pendulum)
+    assert TrainConfig(score_gap=1.0).for_space(spaces.Discrete(2)).score_gap == 1
     env = gtn_rl.SyntheticEnv(
         describe("CartPole-v1").observation_space, spaces.Discrete(2), target="CartPole-v1",
         hidden=(32,), centred=0.25, budget=100,
