@@ -412,7 +412,7 @@ def test_the_command_line_has_evolutions_own_defaults():
     from gtn_rl.cli import parse
 
     command = parse(
-        ["train", "MountainCar-v0", "--out", "x", "--estimator", "evolution", "--seed", "3"]
+        ["train", "Acrobot-v1", "--out", "x", "--estimator", "evolution", "--seed", "3"]
     )
-    assert command.config == replace(settings_for("MountainCar-v0", "evolution"), seed=3)
+    assert command.config == replace(settings_for("Acrobot-v1", "evolution"), seed=3)
     assert command.config.warmup == 0
