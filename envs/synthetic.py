@@ -228,9 +228,8 @@ class SyntheticEnv(nn.Module):
         flat until a goal is met once (MountainCar) give nothing to learn from.
         """
         noise = torch.randn(self.members, 256, self.noise_size, generator=generator)
-        seen = self._see((self.initial(noise) - self.mean) / self.std, 1.0)
         weight, bias = self.reward_network.layers(self.reward_parameters)[-1]
-        average = self.reward_network(self.reward_parameters, seen).mean(1, keepdim=True)
+        average = self.output(self.initial(noise)).mean(1, keepdim=True)
         factor = torch.as_tensor(gain).view(-1, 1, 1)
         bias.sub_(average).mul_(factor)
         weight.mul_(factor)
@@ -289,11 +288,14 @@ class SyntheticEnv(nn.Module):
 
     def lesson(self, observation: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """What the rewards of all actions at observations `[P, N, O]` follow from: `[P, N, L]`."""
-        seen = self._see((observation - self.mean) / self.std, progress)
         if self.head == "mlp":
-            return seen
-        output = self.reward_network(self.reward_parameters, seen)
-        return to_lesson(self.head, output, self.showing(progress))
+            return self._see((observation - self.mean) / self.std, progress)
+        return to_lesson(self.head, self.output(observation, progress), self.showing(progress))
+
+    def output(self, observation: Tensor, progress: Tensor | float = 1.0) -> Tensor:
+        """What the reward network says at `[P, N, O]`, before it is shown; not of head `mlp`."""
+        seen = self._see((observation - self.mean) / self.std, progress)
+        return self.reward_network(self.reward_parameters, seen)
 
     def showing(self, progress: Tensor | float = 1.0) -> Showing:
         """How lessons are shown, numbers or `[P, 1 or N, 1]` each."""

@@ -67,7 +67,4 @@ def _scores(env: SyntheticEnv, source: torch.Generator) -> Tensor | None:
     if not isinstance(env.action_space, spaces.Discrete):
         return None
     noise = torch.randn(1, _SHOWN, env.noise_size, generator=source)
-    seen = (env.settled(noise) - env.mean) / env.std
-    if env.curriculum:
-        seen = torch.cat([seen, torch.ones_like(seen[..., :1])], -1)
-    return env.reward_network(env.reward_parameters, seen)[0]
+    return env.output(env.settled(noise))[0]

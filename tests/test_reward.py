@@ -49,14 +49,15 @@ def test_the_reward_of_a_synthetic_environment_is_kept(head, generator, tmp_path
     discrete = head == "bounded-scores"
     space = spaces.Discrete(2) if discrete else spaces.Box(-1, 1, (1,))
     shape = {"mean": np.ones(2), "std": np.array([2.0, 0.5])}
-    shape |= {"centred": 0.5, "fade": 0.0} if discrete else {}
+    shape |= {"centred": 0.5, "fade": 0.25} if discrete else {}
     env = gtn_rl.SyntheticEnv(BOX, space, head=head, introduction=True, **shape)
     with torch.no_grad():
         for parameter in env.parameters():
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
     network = RewardNetwork.of(env)
     observation, action, following, real, ended = transition(generator, discrete)
-    wanted = env.reward(env.lesson(observation), action)
+    # As large as before it fades.
+    wanted = env.reward(env.lesson(observation, 1 - env.fade), action)
     for same in (network, gtn_rl.load_reward(gtn_rl.save_reward(network, tmp_path))):
         torch.testing.assert_close(same(observation, action, following, real, ended), wanted)
     other = network.blank(3)

@@ -91,8 +91,10 @@ def test_a_run_begins_with_a_lesson_as_simple_as_the_settings_say(tiny_config, g
     torch.testing.assert_close(
         (upper - lower) / (high - low), torch.full((2,), 0.5), atol=0.02, rtol=0
     )
+    # To stand still is best nowhere, and nothing is to be learned of it.
+    torch.testing.assert_close(output[:, 1], output[:, ::2].mean(-1), atol=1e-5, rtol=1e-4)
     best = perfect_learner(env, states)[0].argmax(-1).bincount(minlength=3) / 50_000
-    assert all(share == 0 or share > 0.15 for share in best.tolist()) or best.max() > 0.8
+    assert all(share == 0 or share > 0.15 for share in best.tolist())
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
