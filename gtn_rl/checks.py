@@ -107,11 +107,12 @@ def check(config: TrainConfig) -> None:
                 f"unknown part {part!r} in evolved: use some of {', '.join(PARTS)}."
                 f"{did_you_mean(part, PARTS)}"
             )
-    for name in ("introduction", "reward_scale", "width", "excess", "heard_width"):
+    heard = ("heard_scale", "heard_width", "heard_excess")
+    for name in ("introduction", "reward_scale", "width", "excess", *heard):
         if any(number <= 0 for number in getattr(config, name)):
             raise UsageError(f"{name} must be positive, got {getattr(config, name)}")
-    shown = ("reward_scale", "width", "excess") + ("heard_width",) * bool(config.heard_width)
-    for name in shown:
+    given = [name for name in heard if getattr(config, name)]
+    for name in ("reward_scale", "width", "excess", *given):
         early = config.introduction or (name == "reward_scale" and config.centred)
         if len(getattr(config, name)) not in (1, 1 + bool(early)):
             raise UsageError(

@@ -169,9 +169,16 @@ class TrainConfig:
     policy gradient, near to what was heard: what it cost the expert is won back where learners
     follow."""
 
+    heard_scale: tuple[float, ...] = ()
+    """How large rewards are (as `reward_scale`) once learners were listened to; as before if not
+    given. What teaches best is not what is listened to best."""
+
     heard_width: tuple[float, ...] = ()
-    """Width of rewards (as `width`) once learners were listened to; as before if not given. What
-    teaches best is not what is listened to best."""
+    """Width of rewards (as `width`) once learners were listened to; as before if not given."""
+
+    heard_excess: tuple[float, ...] = ()
+    """How far beyond the space best actions lie (as `excess`) once learners were listened to; as
+    before if not given."""
 
     heard_share: float = 0.0
     """Share of an agent's training that the introduction takes once learners were listened to; as

@@ -194,11 +194,16 @@ def test_what_was_heard_is_shown_as_the_settings_say(tiny_config):
     )  # fmt: skip
     task = describe(Follow)
     before = start()
-    after = start(heard_width=(0.5, 3.0), heard_share=0.4, heard_spread=1.5)
+    after = start(
+        heard_scale=(2.0, 1.5), heard_width=(0.5, 3.0), heard_excess=(1.2, 1.1), heard_share=0.4,
+        heard_spread=1.5,
+    )  # fmt: skip
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     # Listened to as before: the lesson is the same.
-    assert changed == {"width_parameters", "introduction_parameters"}
-    torch.testing.assert_close(after["width_parameters"].exp(), torch.tensor([[0.5, 3.0]]))
+    numbers = {"scale": (2.0, 1.5), "width": (0.5, 3.0), "excess": (1.2, 1.1)}
+    assert changed == {*(f"{name}_parameters" for name in numbers), "introduction_parameters"}
+    for name, shown in numbers.items():
+        torch.testing.assert_close(after[f"{name}_parameters"].exp(), torch.tensor([shown]))
     mean, reach, share = after["introduction_parameters"][0]
     torch.testing.assert_close(mean, before["introduction_parameters"][0, 0])
     torch.testing.assert_close(reach.exp(), 1.5 * before["introduction_parameters"][0, 1].exp())
@@ -222,6 +227,10 @@ def test_what_listening_needs(tiny_config):
         replace(config, heard_spread=1.5)
     with pytest.raises(UsageError, match="heard_width takes 1 number, or 2 where there is an intr"):
         replace(config, heard_width=(1.0, 5.0))
+    with pytest.raises(UsageError, match="heard_scale takes 1 number, or 2 where there is an intr"):
+        replace(config, heard_scale=(1.0, 5.0))
+    with pytest.raises(UsageError, match="heard_excess must be positive"):
+        replace(config, heard_excess=(0.0,))
     with pytest.raises(UsageError, match="heard_share must be 0 or a share below 1"):
         replace(config, heard_share=1.0, introduction=(2.0,))
     with pytest.raises(UsageError, match="heard_spread must be positive"):
