@@ -45,6 +45,8 @@ class Arguments:
     """Of SAC, TD3, DDPG and TQC, which take a minute each."""
     tasks: tuple[str, ...] = (*DISCRETE, *CONTINUOUS)
     """Targets."""
+    algos: tuple[str, ...] = (*RANDOM, *UNSEEN)
+    """Algorithms."""
     jobs: int = 2
     """Processes."""
 
@@ -77,11 +79,16 @@ def one(
 
 def main(arguments: Arguments) -> None:
     before = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    rows = [row for row in before if row["task"] not in arguments.tasks]
+    rows = [
+        row for row in before
+        if row["task"] not in arguments.tasks or row["algorithm"] not in arguments.algos
+    ]  # fmt: skip
     with make_pool(arguments.jobs) as pool:
         for task in arguments.tasks:
             space = from_pretrained(f"gtn_rl/{task}").action_space
             for algorithm, random in [(a, True) for a in RANDOM] + [(a, False) for a in UNSEEN]:
+                if algorithm not in arguments.algos:
+                    continue
                 try:
                     check_action_space(algorithm, space)
                 except UsageError:
