@@ -212,10 +212,10 @@ BANDITS: dict[str, dict[str, Any]] = {
         # in one of two starts 1 M steps did 6 more for it than 300,000, and 9 for PPO.
         "listen": 1,
         "listen_warmup": 500_000,
-        # Shown steeper and narrower than it is listened to PPO learns as much of that, and SAC, whose
-        # entropy drowns small rewards, more (-195 becomes -181); by best actions that lie less far
-        # beyond the bound than PPO would like TD3 does (-175, -165). Wide states and a long
-        # introduction keep PPO and A2C from losing agents.
+        # Shown steeper and narrower than it is listened to PPO learns as much of that, and SAC,
+        # whose entropy drowns small rewards, more (-195 becomes -181); by best actions that lie
+        # less far beyond the bound than PPO would like TD3 does (-175, -165). Wide states and a
+        # long introduction keep PPO and A2C from losing agents.
         "heard_scale": (4.0, 1.25),
         "heard_width": (0.6, 2.6),
         "heard_excess": (1.7, 1.0),
