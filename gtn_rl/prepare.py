@@ -189,12 +189,12 @@ def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:
 
 def _show_heard(env: SyntheticEnv, config: TrainConfig) -> None:
     """Show the lesson that listening left, heard or the expert's, as the settings say to."""
-    if config.heard_scale and env.head in BOUNDED:
-        env.scale_parameters.data[:] = torch.tensor(config.heard_scale).log()
-    if config.heard_width and env.head == "welsch":
-        env.width_parameters.data[:] = torch.tensor(config.heard_width).log()
-    if config.heard_excess and env.head == "welsch":
-        env.excess_parameters.data[:] = torch.tensor(config.heard_excess).log()
+    for part in ("scale", "width", "excess"):
+        numbers = getattr(config, f"heard_{part}")
+        # Not every form of the reward has them.
+        shown = getattr(env, f"{part}_parameters", None)
+        if numbers and shown is not None:
+            shown.data[:] = torch.tensor(numbers).log()
     if env.introduction:
         parameters = env.introduction_parameters.data
         parameters[:] = stretched(
