@@ -13,7 +13,6 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.coverage import baffle, cover, enclose, introduce, widen
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.heads import BOUNDED
 from gtn_rl.envs.introduction import stretched
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
@@ -96,12 +95,9 @@ def prepare(
             lambda score, share: say(f"warm-up {share:.0%}, return {score:.1f}"),
         )  # fmt: skip
         total += steps
-    if env.head in BOUNDED and not config.init:
+    if not config.init:
         # The perfect learner of the warm-up does not heed it.
-        env.scale_parameters.data[:] = torch.tensor(config.reward_scale).log()
-        if env.head == "welsch":
-            env.width_parameters.data[:] = torch.tensor(config.width).log()
-            env.excess_parameters.data[:] = torch.tensor(config.excess).log()
+        _show(env, scale=config.reward_scale, width=config.width, excess=config.excess)
     if config.warmup:
         source = generator(config.seed, COVERAGE)
         if config.introduction:
@@ -187,14 +183,17 @@ def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:
     return steps
 
 
+def _show(env: SyntheticEnv, **numbers: tuple[float, ...]) -> None:
+    """Set scale, width and excess of rewards, as far as they are given and their form has them."""
+    for name, given in numbers.items():
+        parameters = getattr(env, f"{name}_parameters", None)
+        if given and parameters is not None:
+            parameters.data[:] = torch.tensor(given).log()
+
+
 def _show_heard(env: SyntheticEnv, config: TrainConfig) -> None:
     """Show the lesson that listening left, heard or the expert's, as the settings say to."""
-    for part in ("scale", "width", "excess"):
-        numbers = getattr(config, f"heard_{part}")
-        # Not every form of the reward has them.
-        shown = getattr(env, f"{part}_parameters", None)
-        if numbers and shown is not None:
-            shown.data[:] = torch.tensor(numbers).log()
+    _show(env, scale=config.heard_scale, width=config.heard_width, excess=config.heard_excess)
     if env.introduction:
         parameters = env.introduction_parameters.data
         parameters[:] = stretched(
