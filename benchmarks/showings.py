@@ -129,11 +129,13 @@ def off_policy(
 ) -> np.ndarray[Any, Any]:
     """Mean real return `[showings, agents]` of the final agents."""
     start, count, steps = time.perf_counter(), arguments.agents, arguments.steps
+    # What is drawn within a CUDA graph comes of the default generator.
+    torch.manual_seed(arguments.seed)
+    # The same agents in all showings.
+    noise = torch.randn(1, count * steps, envs[0].noise_size, generator=generator(arguments.seed))
+    progress = torch.linspace(0, 1, steps).repeat(count)
     seen, lessons = [], []
     for env in envs:
-        # The same agents in all showings.
-        noise = torch.randn(1, count * steps, env.noise_size, generator=generator(arguments.seed))
-        progress = torch.linspace(0, 1, steps).repeat(count)
         observation = env.initial(noise, progress)
         seen.append(observation.view(count, steps, -1))
         lessons.append(env.lesson(observation, progress).view(count, steps, -1))
