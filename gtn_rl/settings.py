@@ -103,10 +103,6 @@ EVOLUTION: dict[str, Any] = {
 }
 """Settings of evolution, for every target."""
 
-# Evolution that goes on from the meta-gradient (--init) or a warm-up: near where it stands, by few
-# members, for stock-like learners take seconds each.
-_NEAR: dict[str, Any] = {"population": 24, "deviation": 0.05}
-
 BANDITS: dict[str, dict[str, Any]] = {
     # Of 48 stock-like agents of each algorithm and outer seed 2.3 % had less than 400, all of three
     # seeds in ten: their margin was narrow, which learners of 64 steps cannot tell. With this it is
@@ -120,6 +116,50 @@ BANDITS: dict[str, dict[str, Any]] = {
             "8xstock-a2c@tanh:64-64/2048",
             "8xstock-dqn@relu:64-64/5000",
         ),
+    },
+    # All starts teach to within 4, and what learners make of one decides, not how well its expert
+    # plays: agents have -83 from experts of -76 to -82. So the best of several is taken. Experts of
+    # 8 hidden units cost half the time of those of 32 and teach as well; neither the meta-gradient
+    # nor evolution, by agents or by learners of 64 steps, added anything that could be told from
+    # chance.
+    "Acrobot-v1": EVOLUTION
+    | {
+        "experts": 4,
+        "hidden": (8,),
+        "warmup": 2_000_000,
+        "max_real_steps": 10_000_000,
+        "max_minutes": 9.5,
+        # A run ends with its start, unless that does not teach.
+        "target_return": -100.0,
+        "patience": 0,
+        "max_outer_steps": 20,
+        "evaluate_every": 4,
+        # Of scores so far apart agents hear which action is best, and of large rewards PPO learns
+        # more: -83.1 instead of -83.5 over eight starts, the others as before.
+        "score_gap": 25.0,
+        "reward_scale": (2.0,),
+        "evolved": ("reward", "scale"),
+        "population": 24,
+        "deviation": 0.05,
+        "equal_say": True,
+        # Starts differ by a point or two, episodes by ten.
+        "exam_copies": 20,
+        "learners": (
+            "2xstock-ppo@tanh:64-64/2048",
+            "2xstock-a2c@tanh:64-64/2048",
+            "2xstock-dqn@relu:64-64/5000",
+        ),
+        "judged": True,
+        # Agents of one group share what is drawn, as on MountainCar.
+        "judges": (
+            "12xstock-ppo@tanh:64-64/2048",
+            "12xstock-ppo@tanh:64-64/2048",
+            "12xstock-a2c@tanh:64-64/2048",
+            "12xstock-a2c@tanh:64-64/2048",
+            "12xstock-dqn@relu:64-64/5000",
+            "12xstock-dqn@relu:64-64/5000",
+        ),
+        "executor": "processes",
     },
     # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
     # bold steps foretells. So learners train as stock agents do, in what few numbers say: evolution
@@ -249,28 +289,6 @@ BANDITS: dict[str, dict[str, Any]] = {
 takes seconds then, so there are few."""
 
 
-EVOLVED: dict[str, dict[str, Any]] = {
-    # The meta-gradient's learners of 64 steps are all taught; stock PPO gains 4 by what only agents
-    # like it can say.
-    "Acrobot-v1": _NEAR
-    | {
-        "max_minutes": 4.0,
-        "learners": (
-            "1xstock-ppo@tanh:64-64/2048",
-            "1xstock-a2c@tanh:64-64/2048",
-            "1xstock-dqn@relu:64-64/5000",
-            "1xperfect",
-        ),
-        "judges": (
-            "12xstock-ppo@tanh:64-64/2048",
-            "12xstock-a2c@tanh:64-64/2048",
-            "12xstock-dqn@relu:64-64/5000",
-        ),
-    },
-}
-"""What evolution needs besides for known targets."""
-
-
 def settings_for(
     target: str, estimator: str = "meta-gradient", *, dynamics: bool = False
 ) -> TrainConfig:
@@ -291,5 +309,5 @@ def settings_for(
     if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}
-        known = EVOLUTION | known | ({} if dynamics else EVOLVED.get(target, {}))
+        known = EVOLUTION | known
     return TrainConfig(**known)

@@ -412,7 +412,7 @@ def test_the_command_line_has_evolutions_own_defaults():
     from gtn_rl.cli import parse
 
     command = parse(
-        ["train", "Acrobot-v1", "--out", "x", "--estimator", "evolution", "--seed", "3"]
+        ["train", "CartPole-v1", "--out", "x", "--estimator", "evolution", "--seed", "3"]
     )
-    assert command.config == replace(settings_for("Acrobot-v1", "evolution"), seed=3)
+    assert command.config == replace(settings_for("CartPole-v1", "evolution"), seed=3)
     assert command.config.warmup == 0
