@@ -23,24 +23,18 @@ from zoo import measured
 
 import gtn_rl
 from gtn_rl.agents.draw import PERFECT
-from gtn_rl.config import TrainConfig
 from gtn_rl.files import write_text
 from gtn_rl.pool import make_pool
-from gtn_rl.settings import SETTINGS, settings_for
+from gtn_rl.settings import settings_for
 from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 ALGORITHMS = ("ppo", "a2c", "dqn")
 
 
-def default(task: str) -> TrainConfig:
-    """Settings with outer steps: by its own command Acrobot is left as it starts."""
-    return TrainConfig(**SETTINGS[task]) if task in SETTINGS else settings_for(task)
-
-
 def variants(task: str) -> dict[str, dict[str, Any]]:
     """What each takes away from a task's settings, or adds to them."""
-    learners = default(task).learners
+    learners = settings_for(task, "meta-gradient").learners
     perfect = tuple(text for text in learners if text.endswith(PERFECT))
     shapes = (
         "2xpg@tanh:64-64", "2xpg@relu:64-64", "2xpg@tanh:32-32", "2xpg@relu:128-128",
@@ -83,7 +77,7 @@ def run(task: str, variant: str, seed: int, agents: int, out: Path) -> dict[str,
     """Meta-train and judge: returns `[agents, episodes]` of each kind of agent, and the cost."""
     torch.set_num_threads(1)
     folder = out / task / f"{variant.replace(' ', '-')}-{seed}"
-    config = replace(default(task), seed=seed, **variants(task)[variant])
+    config = replace(settings_for(task, "meta-gradient"), seed=seed, **variants(task)[variant])
     result = gtn_rl.train(task, folder, config, resume=folder.exists(), progress_bar=False)
     row: dict[str, Any] = {"seconds": result.seconds, "real_steps": result.real_steps}
     for algorithm in ALGORITHMS:

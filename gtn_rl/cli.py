@@ -359,6 +359,10 @@ def parse(arguments: Sequence[str] | None) -> Parsed:
     """The command, with the settings of a known target and of its estimator as the defaults."""
     with drafted():
         draft = _parse(arguments, None)
+        if isinstance(draft, Train | Reward):
+            # Left empty if none was asked for: some targets have one of their own.
+            unasked = replace(draft.config, estimator="")
+            draft = _parse(arguments, replace(draft, config=unasked))
     if isinstance(draft, Train | Reward):
         dynamics = isinstance(draft, Reward) or draft.config.horizon > 1
         known = settings_for(draft.target, draft.config.estimator, dynamics=dynamics)

@@ -289,24 +289,24 @@ BANDITS: dict[str, dict[str, Any]] = {
 takes seconds then, so there are few."""
 
 
-def settings_for(
-    target: str, estimator: str = "meta-gradient", *, dynamics: bool = False
-) -> TrainConfig:
+def settings_for(target: str, estimator: str = "", *, dynamics: bool = False) -> TrainConfig:
     """The settings with which a target is trained if nothing else is asked for.
 
     Args:
         target: Gymnasium id.
-        estimator: As in the settings.
+        estimator: As in the settings; the target's own if empty.
         dynamics: Whether for a horizon above 1 or a reward network. Learners, and what evolution
             needs, were chosen for bandits and are left out then.
     """
     known, bandit = SETTINGS.get(target, {}), BANDITS.get(target, {})
-    evolves = bandit.get("estimator") == "evolution"
+    default = "meta-gradient"
     if dynamics:
         known = {name: value for name, value in known.items() if name != "learners"}
-    elif evolves or estimator != "evolution":
-        return TrainConfig(**known | bandit)
-    if estimator == "evolution":
+    else:
+        default = bandit.get("estimator", default)
+        if estimator in ("", default):
+            return TrainConfig(**known | bandit)
+    if (estimator or default) == "evolution":
         kept = ("target_return", "patience", "discount")
         known = {name: value for name, value in known.items() if name in kept}
         known = EVOLUTION | known

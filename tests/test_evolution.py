@@ -416,3 +416,13 @@ def test_the_command_line_has_evolutions_own_defaults():
     )
     assert command.config == replace(settings_for("CartPole-v1", "evolution"), seed=3)
     assert command.config.warmup == 0
+
+
+def test_a_target_that_evolves_by_itself_is_trained_by_the_gradient_if_asked():
+    from gtn_rl.cli import parse
+
+    train = ["train", "Acrobot-v1", "--out", "x"]
+    assert parse(train).config == settings_for("Acrobot-v1")
+    asked = parse([*train, "--estimator", "meta-gradient"])
+    assert asked.config == settings_for("Acrobot-v1", "meta-gradient")
+    assert asked.config.estimator == "meta-gradient"

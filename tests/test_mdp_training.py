@@ -117,6 +117,10 @@ def test_a_target_that_evolves_does_so_unasked(target):
     assert settings.estimator == "evolution"
     assert settings == settings_for(target, "evolution")
     assert settings_for(target, dynamics=True).estimator == "meta-gradient"
+    asked = settings_for(target, "meta-gradient")
+    assert asked.estimator == "meta-gradient"
+    assert asked.max_outer_steps == 0
+    assert asked.imitation > 0
 
 
 def test_curricula_of_bandits_differ_by_step(tiny_config):
