@@ -103,6 +103,35 @@ EVOLUTION: dict[str, Any] = {
 }
 """Settings of evolution, for every target."""
 
+
+def _stock_like(count: int, steps: int, groups: int = 1) -> tuple[str, ...]:
+    """Learners that train as stock agents do: PPO and A2C for so many steps, DQN for 5,000.
+
+    Agents of one group share what is drawn, so two groups tell more than one of twice the size.
+    """
+    names = (
+        f"{count}xstock-ppo@tanh:64-64/{steps}",
+        f"{count}xstock-a2c@tanh:64-64/{steps}",
+        f"{count}xstock-dqn@relu:64-64/5000",
+    )
+    return tuple(name for name in names for _ in range(groups))
+
+
+# A run of several starts, of which the one is kept that teaches best, and which evolves only if
+# none does. Of four on MountainCar one teaches A2C to -139, the others to -125.
+_STARTS: dict[str, Any] = EVOLUTION | {
+    "experts": 4,
+    "warmup": 2_000_000,
+    "max_real_steps": 10_000_000,
+    "patience": 0,
+    "evolved": ("reward", "scale"),
+    "population": 24,
+    "deviation": 0.05,
+    "equal_say": True,
+    "judged": True,
+    "executor": "processes",
+}
+
 BANDITS: dict[str, dict[str, Any]] = {
     # Of 48 stock-like agents of each algorithm and outer seed 2.3 % had less than 400, all of three
     # seeds in ten: their margin was narrow, which learners of 64 steps cannot tell. With this it is
@@ -111,70 +140,37 @@ BANDITS: dict[str, dict[str, Any]] = {
         "warmup": 600_000,
         "max_real_steps": 3_000_000,
         "judged": True,
-        "judges": (
-            "8xstock-ppo@tanh:64-64/2048",
-            "8xstock-a2c@tanh:64-64/2048",
-            "8xstock-dqn@relu:64-64/5000",
-        ),
+        "judges": _stock_like(8, 2_048),
     },
     # All starts teach to within 4, and what learners make of one decides, not how well its expert
     # plays: agents have -83 from experts of -76 to -82. So the best of several is taken. Experts of
     # 8 hidden units cost half the time of those of 32 and teach as well; neither the meta-gradient
     # nor evolution, by agents or by learners of 64 steps, added anything that could be told from
     # chance.
-    "Acrobot-v1": EVOLUTION
+    "Acrobot-v1": _STARTS
     | {
-        "experts": 4,
         "hidden": (8,),
-        "warmup": 2_000_000,
-        "max_real_steps": 10_000_000,
         "max_minutes": 9.5,
-        # A run ends with its start, unless that does not teach.
         "target_return": -100.0,
-        "patience": 0,
         "max_outer_steps": 20,
         "evaluate_every": 4,
         # Of scores so far apart agents hear which action is best, and of large rewards PPO learns
         # more: -83.1 instead of -83.5 over eight starts, the others as before.
         "score_gap": 25.0,
         "reward_scale": (2.0,),
-        "evolved": ("reward", "scale"),
-        "population": 24,
-        "deviation": 0.05,
-        "equal_say": True,
         # Starts differ by a point or two, episodes by ten.
         "exam_copies": 20,
-        "learners": (
-            "2xstock-ppo@tanh:64-64/2048",
-            "2xstock-a2c@tanh:64-64/2048",
-            "2xstock-dqn@relu:64-64/5000",
-        ),
-        "judged": True,
-        # Agents of one group share what is drawn, as on MountainCar.
-        "judges": (
-            "12xstock-ppo@tanh:64-64/2048",
-            "12xstock-ppo@tanh:64-64/2048",
-            "12xstock-a2c@tanh:64-64/2048",
-            "12xstock-a2c@tanh:64-64/2048",
-            "12xstock-dqn@relu:64-64/5000",
-            "12xstock-dqn@relu:64-64/5000",
-        ),
-        "executor": "processes",
+        "learners": _stock_like(2, 2_048),
+        "judges": _stock_like(12, 2_048, groups=2),
     },
     # DQN moves its weights by a tenth in all: what such an agent learns no learner of a hundred
     # bold steps foretells. So stock-like agents judge several starts and the best is taken;
     # evolution of the reward by such agents, from the better of two, took twice the time and came
     # to the same.
-    "MountainCar-v0": EVOLUTION
+    "MountainCar-v0": _STARTS
     | {
-        # One start in four teaches A2C to -139, the others to -125.
-        "experts": 4,
-        "warmup": 2_000_000,
-        "max_real_steps": 10_000_000,
         "max_minutes": 7.5,
-        # A run ends with its start, unless that does not teach.
         "target_return": -160.0,
-        "patience": 0,
         "evaluate_every": 10,
         "exam_copies": 10,
         "budget": 5_000,
@@ -190,27 +186,8 @@ BANDITS: dict[str, dict[str, Any]] = {
         "fade": 0.1,
         # At first DQN has -128 with 0.3, -129 with 0.6 and -141 with 1, PPO -127, -120 and -118.
         "reward_scale": (1.0, 0.6),
-        "evolved": ("reward", "scale"),
-        "population": 24,
-        "deviation": 0.05,
-        "equal_say": True,
-        "learners": (
-            "2xstock-ppo@tanh:64-64/5000",
-            "2xstock-a2c@tanh:64-64/5000",
-            "2xstock-dqn@relu:64-64/5000",
-        ),
-        # Agents of one group share what is drawn, so two groups tell more than one of twice the
-        # size.
-        "judged": True,
-        "judges": (
-            "12xstock-ppo@tanh:64-64/5000",
-            "12xstock-ppo@tanh:64-64/5000",
-            "12xstock-a2c@tanh:64-64/5000",
-            "12xstock-a2c@tanh:64-64/5000",
-            "12xstock-dqn@relu:64-64/5000",
-            "12xstock-dqn@relu:64-64/5000",
-        ),
-        "executor": "processes",
+        "learners": _stock_like(2, 5_000),
+        "judges": _stock_like(12, 5_000, groups=2),
     },
     # The warm-up leaves nothing to learners of 64 steps; stock-like ones mostly have learned enough
     # when it ends. A few steps of agreement are for those starts where they have not.
@@ -303,15 +280,13 @@ def settings_for(target: str, estimator: str = "", *, dynamics: bool = False) ->
             needs, were chosen for bandits and are left out then.
     """
     known, bandit = SETTINGS.get(target, {}), BANDITS.get(target, {})
-    default = "meta-gradient"
+    own = "meta-gradient" if dynamics else bandit.get("estimator", "meta-gradient")
+    estimator = estimator or own
     if dynamics:
         known = {name: value for name, value in known.items() if name != "learners"}
-    else:
-        default = bandit.get("estimator", default)
-        if estimator in ("", default):
-            return TrainConfig(**known | bandit)
-    if (estimator or default) == "evolution":
+    elif estimator == own:
+        return TrainConfig(**known | bandit)
+    if estimator == "evolution":
         kept = ("target_return", "patience", "discount")
-        known = {name: value for name, value in known.items() if name in kept}
-        known = EVOLUTION | known
+        known = EVOLUTION | {name: value for name, value in known.items() if name in kept}
     return TrainConfig(**known)
