@@ -4,7 +4,7 @@ Trains a target for several outer seeds, one process after another, then judges 
 stock SB3 agents (final, greedy) that take as many steps as in the zoo's table. Scores go, as they
 come, to `benchmarks/results/meta_training.json`; a run that is stopped goes on. Usage:
 
-    python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10] [--evolve]
+    python benchmarks/meta_training.py [--task CartPole-v1] [--seeds 5] [--agents 10]
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ class Arguments:
     """Stock agents of each algorithm for each artifact."""
     slow_agents: int = 0
     """Of SAC, TD3 and DDPG, which take a minute each."""
-    evolve: bool = False
-    """Go on by evolution from what each seed's run comes to, and judge what comes of that."""
     jobs: int = 2
     """Processes that train agents."""
     out: Path = Path("runs/meta_training")
@@ -53,9 +51,6 @@ def main(arguments: Arguments) -> None:
         folder = arguments.out / arguments.task / f"seed{seed}"
         key = f"{arguments.task} seed {seed}"
         train(folder, arguments.task, seed)
-        if arguments.evolve:
-            begun, folder, key = folder, folder.with_name(f"seed{seed}-evolved"), f"{key} evolved"
-            train(folder, arguments.task, seed, "--estimator", "evolution", "--init", str(begun))
         done = rows.get(key, {})
         peak = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
         row = costs(folder) | {"peak_mib_so_far": peak or done.get("peak_mib_so_far")}
@@ -79,12 +74,11 @@ def main(arguments: Arguments) -> None:
         write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
 
 
-def train(folder: Path, task: str, seed: int, *options: str) -> None:
+def train(folder: Path, task: str, seed: int) -> None:
     """Run `gtn-rl train`, or go on with it, unless it is done."""
     command = [
         str(Path(sys.executable).parent / "gtn-rl"), "train", task,
         "--out", str(folder), "--seed", str(seed), "--no-progress",
-        *options,
     ]  # fmt: skip
     if not folder.exists():
         subprocess.run(command, check=True)
