@@ -240,7 +240,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "heard_scale": (4.0, 1.25),
         "heard_width": (0.6, 2.6),
         "heard_excess": (1.7, 1.0),
-        "heard_share": 0.58,
+        "heard_share": 0.53,
         "heard_spread": 1.7,
         # Returns depend on how the pendulum hangs at first, and starts differ by little.
         "copies": 6,
@@ -262,12 +262,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         "equal_say": True,
         "learners": ("2xstock-ppo@tanh:64-64/10000", "2xstock-a2c@tanh:64-64/10000"),
         "judged": True,
-        # Two groups of agents, which share what is drawn, and not one: of what 12 make of a lesson,
-        # and of which lesson they do best in, chance has its part.
-        "judges": (
-            *("12xstock-ppo@tanh:64-64/10000",) * 2,
-            *("12xstock-a2c@tanh:64-64/10000",) * 2,
-        ),
+        "judges": ("12xstock-ppo@tanh:64-64/10000", "12xstock-a2c@tanh:64-64/10000"),
         "executor": "processes",
     },
 }

@@ -142,7 +142,6 @@ def test_practice_finds_the_best_actions_near_to_what_they_were(
 
 def test_every_time_what_came_of_the_last_is_listened_to(tiny_config, monkeypatch):
     monkeypatch.setattr("gtn_rl.listening._STEPS", 100)
-
     def start(**settings):
         with RealReturn(task, replace(config, **settings).for_space(task.action_space)) as problem:
             env = problem.start(lambda _: None)
