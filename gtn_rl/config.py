@@ -160,8 +160,9 @@ class TrainConfig:
 
     listen: int = 0
     """How many times, after that, the best actions are made what most learners (or judges) made of
-    them, as boldly as serves them best: an expert has details that nobody learns. For continuous
-    actions."""
+    them, as boldly as serves them best: an expert has details that nobody learns. Of what was
+    before and what came of each time that is taken by which they have the best return. For
+    continuous actions."""
 
     listen_warmup: int = 0
     """Real steps, each of those times, with which these best actions are improved by the warm-up's

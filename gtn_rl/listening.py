@@ -99,13 +99,14 @@ def listen(
 
 
 def practise(
-    env: SyntheticEnv, task: Target, actions: Actions, critic: Critic, config: TrainConfig,
-    stream: tuple[int, ...],
+    env: SyntheticEnv, wanted: Callable[[Tensor], Tensor], task: Target, actions: Actions,
+    critic: Critic, config: TrainConfig, stream: tuple[int, ...],
 ) -> int:  # fmt: skip
-    """Improve the best actions of an environment by their real return, near to what they are.
+    """Improve the best actions of an environment by their real return, near to those wanted.
 
     Args:
         env: One environment, changed in place.
+        wanted: Actions `[N, A]` at `[N, O]`, in half ranges from the space's middle.
         task: The target.
         actions: How learners act in it.
         critic: Values of the target, fitted on the way.
@@ -116,17 +117,12 @@ def practise(
         Real steps taken.
     """
     plain, rows = _plain(env)
-    heard, _ = _plain(env)
     middle, half = _halves(env)
 
-    def played(outputs: Tensor) -> Tensor:
-        # Beyond the bound nobody acts.
-        return ((outputs - middle) / half).clamp(-1, 1)
-
     def away(outputs: Tensor, observation: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = played(perfect_learner(heard, observation))
-        return _PULL * (played(outputs) - wanted).square().sum(-1).mean()
+        # Beyond the bound nobody acts.
+        played = ((outputs[0] - middle) / half).clamp(-1, 1)
+        return _PULL * (played - wanted(observation[0]).clamp(-1, 1)).square().sum(-1).mean()
 
     gentle = replace(config, warmup_learning_rate=config.warmup_learning_rate / 3)
     with RealEnvs(task, actions, 1, config.warmup_copies) as real:

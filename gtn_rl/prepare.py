@@ -112,7 +112,7 @@ def prepare(
             hush(env, config.rare, source)
             set_gap(env, config.score_gap, source)
         if config.listen:
-            total += _listen(env, task, config, actions, critic, source, say)
+            total += _listen(env, task, config, actions, critic, judge, source, say)
             _show_heard(env, config)
         visited = states[torch.randint(len(states), (VISITED,), generator=source)]
     if config.horizon > 1 and config.world_model and not dynamic:
@@ -149,21 +149,30 @@ def _cover(
 
 def _listen(
     env: SyntheticEnv, task: Target, config: TrainConfig, actions: Actions, critic: Critic,
-    source: torch.Generator, say: Say,
+    judge: Judge, source: torch.Generator, say: Say,
 ) -> int:  # fmt: skip
-    """Let learners change the lesson, several times; each time they learn what came of the last."""
+    """Let learners change the lesson, several times, and take what teaches best, if any does.
+
+    Each time they learn what came of the time before.
+    """
+    tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
+    now = env.select(torch.tensor([0]))
     total = 0
     for index in range(config.listen):
         say(f"listening to learners, {index + 1} of {config.listen}")
         seed = derive(config.seed, LISTENING, index) % 2**31
-        heard = listen(env, task, actions, config.examined, source, seed)
+        heard = listen(now, task, actions, config.examined, source, seed)
         total += heard.real_steps
-        fit_best_actions(env, heard.states, heard.policy(heard.states), source)
+        fit_best_actions(now, heard.states, heard.policy(heard.states), source)
         if config.listen_warmup:
-            total += practise(env, task, actions, critic, config, (LISTENING, index))
+            total += practise(
+                now, heard.policy, task, actions, critic, config, (LISTENING, index)
+            )  # fmt: skip
+        other = now.select(torch.tensor([0]))
         if config.introduction:
-            baffle(env, config.introduction_linear, source)
-    return total
+            baffle(other, config.introduction_linear, source)
+        _replace_member(tries, 1 + index, other)
+    return total + _take_best(env, tries, judge)
 
 
 def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from gtn_rl import real_return
 from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -115,7 +116,7 @@ def test_the_lesson_becomes_what_was_learned_of_it(env, tiny_config, monkeypatch
 
 
 @pytest.mark.parametrize(("pull", "slope"), [(0.0, 2.0), (100.0, 1.5)])
-def test_practice_finds_the_best_actions_near_to_what_they_were(
+def test_practice_finds_the_best_actions_near_those_wanted(
     env, tiny_config, monkeypatch, generator, pull, slope
 ):
     monkeypatch.setattr("gtn_rl.listening._PULL", pull)
@@ -127,7 +128,7 @@ def test_practice_finds_the_best_actions_near_to_what_they_were(
     with torch.no_grad():
         env.excess_parameters.fill_(2.0)
     steps = practise(
-        env, task, make_actions(task.action_space, 0.15),
+        env, lambda seen: 1.5 * seen, task, make_actions(task.action_space, 0.15),
         Critic(env.mean, env.std, 1e-3, generator), config, (1,),
     )  # fmt: skip
     # To the end of a batch of 16 environments' 128 steps.
@@ -140,25 +141,44 @@ def test_practice_finds_the_best_actions_near_to_what_they_were(
         assert torch.equal(value, before[name]) == (name != "reward_parameters"), name
 
 
-def test_every_time_what_came_of_the_last_is_listened_to(tiny_config, monkeypatch):
-    monkeypatch.setattr("gtn_rl.listening._STEPS", 100)
+def test_of_what_was_heard_and_the_expert_the_best_is_taken(tiny_config, monkeypatch):
+    told = []
+
+    def taught(best_row):
+        def ranked(task, config, envs):
+            told.append(torch.cat(list(envs.parameters()), 1).detach())
+            # Another is by far the best for the first kind, and the worst for the second.
+            returns = torch.arange(len(told[-1]) * 2.0).view(-1, 2)
+            returns[best_row] = 90.0
+            returns[best_row - 1] = torch.tensor([1_000.0, -1_000.0])
+            return returns, 7
+
+        return ranked
+
     def start(**settings):
         with RealReturn(task, replace(config, **settings).for_space(task.action_space)) as problem:
             env = problem.start(lambda _: None)
-            return env.reward_parameters.detach()[0], problem.real_steps
+            return torch.cat(list(env.parameters()), 1).detach()[0], problem.real_steps
 
     config = replace(
-        tiny_config, learners=("2xpg@tanh:4",), warmup=500, judged=True, judges=JUDGES,
+        tiny_config, learners=("2xpg@tanh:4",), warmup=500, listen=2, judged=True, judges=JUDGES,
         introduction=(2.0,), head="welsch",
     )  # fmt: skip
     task = describe(Follow)
-    lessons, costs = zip(*(start(listen=times) for times in range(3)), strict=True)
-    assert len(torch.unique(torch.stack(lessons), dim=0)) == 3
-    # The same episodes every time, to find how boldly to play what was heard.
-    assert costs[2] - costs[1] == costs[1] - costs[0] > 0
-    practised, cost = start(listen=2, listen_warmup=500)
-    assert not torch.equal(practised, lessons[2])
-    assert cost >= costs[2] + 2 * 500
+    costs = []
+    for practice in (0, 500):
+        for best_row in range(3):
+            monkeypatch.setattr(real_return, "taught", taught(best_row))
+            row, steps = start(listen_warmup=practice)
+            assert torch.equal(row, told[-1][best_row])
+        # The expert and two times of listening: each another one.
+        assert len(torch.unique(told[-1], dim=0)) == len(told[-1]) == 3
+        costs.append(steps)
+    assert costs[1] >= costs[0] + 2 * 500
+    # What is practised was heard, and what has no practice is not.
+    assert torch.equal(told[0][0], told[3][0])
+    assert not torch.equal(told[0][1], told[3][1])
+    assert torch.equal(start(listen=0)[0], told[0][0])
 
 
 def test_what_was_heard_is_shown_as_the_settings_say(tiny_config):
