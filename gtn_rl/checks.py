@@ -52,7 +52,7 @@ def check(config: TrainConfig) -> None:
         "critic_epochs", "starts", "outer_noise", "showing_rate", "warmup_learning_rate",
         "warmup_copies", "warmup_batch", "imitation_learning_rate",
         "stock_steps", "deviation", "workers", "task_timeout", "horizon", "fits", "experts",
-        "heard_spread",
+        "heard_spread", "practice",
     )  # fmt: skip
     for name in positive:
         if not getattr(config, name) > 0:
@@ -81,7 +81,7 @@ def check(config: TrainConfig) -> None:
     for name in (
         "world_model", "persistence", "truncation", "checkpointing",
         "max_outer_steps", "patience", "effort", "wide", "budget", "listen",
-        "listen_warmup", "score_gap", "rare", "centred", "fade",
+        "score_gap", "rare", "centred", "fade",
     ):  # fmt: skip
         if getattr(config, name) < 0:
             raise UsageError(f"{name} must not be negative, got {getattr(config, name)}")
@@ -99,6 +99,12 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             "listen is for a horizon of 1 and this library's own learners (or judged): set it to 0"
         )
+    if config.practised and not config.warmup and not config.init:
+        raise UsageError("practised needs a warm-up's lesson: set warmup above 0")
+    if config.practised and config.horizon > 1:
+        raise UsageError("practised is for a horizon of 1: leave it out")
+    if any(count < 1 for count in config.practised):
+        raise UsageError(f"practised takes counts of 1 or more, got {config.practised}")
     if (config.heard_share or config.heard_spread != 1) and not config.introduction:
         raise UsageError("heard_share and heard_spread are an introduction's: set introduction")
     for part in config.evolved:

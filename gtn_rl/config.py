@@ -160,14 +160,8 @@ class TrainConfig:
 
     listen: int = 0
     """How many times, after that, the best actions are made what most learners (or judges) made of
-    them, as boldly as serves them best: an expert has details that nobody learns. Of what was
-    before and what came of each time that is taken by which they have the best return. For
-    continuous actions."""
-
-    listen_warmup: int = 0
-    """Real steps, each of those times, with which these best actions are improved by the warm-up's
-    policy gradient, near to what was heard: what it cost the expert is won back where learners
-    follow."""
+    them, as boldly as serves them best: an expert has details that nobody learns. For continuous
+    actions."""
 
     heard_scale: tuple[float, ...] = ()
     """How large rewards are (as `reward_scale`) once learners were listened to; as before if not
@@ -186,6 +180,14 @@ class TrainConfig:
 
     heard_spread: float = 1.0
     """How many times as far apart the introduction's states lie once learners were listened to."""
+
+    practised: tuple[int, ...] = ()
+    """How many starts practise, one number for each round: the best actions of those that teach
+    best so far are improved by the warm-up's policy gradient, near to what they are, and what
+    comes of it is judged beside all others. For continuous actions."""
+
+    practice: int = 250_000
+    """Real steps of each practice."""
 
     wide: float = 0.0
     """Share of these that are made up instead, anywhere within the bounds of those that are met;
@@ -382,6 +384,8 @@ class TrainConfig:
         discrete = isinstance(space, spaces.Discrete)
         if discrete and self.listen:
             raise UsageError("listen is for continuous actions: leave it at 0")
+        if discrete and self.practised:
+            raise UsageError("practised is for continuous actions: leave it out")
         if not discrete and (self.rare or self.score_gap):
             raise UsageError("rare and score_gap are for discrete actions: leave both at 0")
         if self.stock:

@@ -3,32 +3,25 @@
 A policy that plays well has details that no agent learns in a few thousand steps. What agents do
 learn of it they play too timidly, for a clipped ratio bounds how far a rollout moves their means.
 What most of them learned, played as boldly as serves it best, is nearly as good as the policy that
-taught them, and it is something that agents of their kind learn. So it is taught from then on,
-after some practice near to it. No training is differentiated: the environment is moved to where
-learners got.
+taught them, and it is something that agents of their kind learn. So it is taught from then on. No
+training is differentiated: the environment is moved to where learners got.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from gtn_rl.agents.learners import Student
 from gtn_rl.config import TrainConfig
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner import inner_loop
-from gtn_rl.perfect import ascend, perfect_learner
+from gtn_rl.perfect import middle_and_half, perfect_learner, plain
 
 _GAINS = (1.0, 1.25, 1.5, 2.0)
 """How many times as boldly as they were learned actions are tried."""
@@ -42,9 +35,6 @@ _EPISODES = 32
 
 _SHOWN = 8192
 """States that the environment shows, as many of an introduction and of the rest."""
-
-_PULL = 0.5
-"""What a squared half range from what was heard costs, where advantages have deviation 1."""
 
 _STEPS, _BATCH, _LEARNING_RATE = 1_500, 512, 3e-3
 
@@ -84,7 +74,7 @@ def listen(
     shown = [env.settled(noise)[0]]
     if env.introduction:
         shown.append(env.initial(noise, 0.0)[0])
-    middle, half = _halves(env)
+    middle, half = middle_and_half(env)
 
     @torch.no_grad()
     def policy(observation: Tensor) -> Tensor:
@@ -96,42 +86,6 @@ def listen(
 
     states = torch.cat([*shown, *(met for _, met, _ in played)])
     return Heard(policy, states, sum(steps for *_, steps in played))
-
-
-def practise(
-    env: SyntheticEnv, wanted: Callable[[Tensor], Tensor], task: Target, actions: Actions,
-    critic: Critic, config: TrainConfig, stream: tuple[int, ...],
-) -> int:  # fmt: skip
-    """Improve the best actions of an environment by their real return, near to those wanted.
-
-    Args:
-        env: One environment, changed in place.
-        wanted: Actions `[N, A]` at `[N, O]`, in half ranges from the space's middle.
-        task: The target.
-        actions: How learners act in it.
-        critic: Values of the target, fitted on the way.
-        config: Settings: `listen_warmup` real steps.
-        stream: Name of the random stream.
-
-    Returns:
-        Real steps taken.
-    """
-    plain, rows = _plain(env)
-    middle, half = _halves(env)
-
-    def away(outputs: Tensor, observation: Tensor) -> Tensor:
-        # Beyond the bound nobody acts.
-        played = ((outputs[0] - middle) / half).clamp(-1, 1)
-        return _PULL * (played - wanted(observation[0]).clamp(-1, 1)).square().sum(-1).mean()
-
-    gentle = replace(config, warmup_learning_rate=config.warmup_learning_rate / 3)
-    with RealEnvs(task, actions, 1, config.warmup_copies) as real:
-        ascend(
-            partial(perfect_learner, plain), [rows], real, actions, critic, gentle, stream,
-            config.listen_warmup, cost=away,
-        )  # fmt: skip
-        env.reward_parameters.data.copy_(rows.detach())
-        return real.steps
 
 
 def consensus(learners: Student, observation: Tensor) -> Tensor:
@@ -148,7 +102,7 @@ def _as_played(
 ) -> tuple[float, Tensor, int]:  # fmt: skip
     """The gain with which their consensus has the best return, states met so, and real steps."""
     gains = torch.tensor(_GAINS).view(-1, 1, 1)
-    middle, _ = _halves(env)
+    middle, _ = middle_and_half(env)
     met: list[Tensor] = []
 
     def policy(observation: Tensor) -> Tensor:
@@ -177,11 +131,11 @@ def fit_best_actions(
     Returns:
         Mean squared error over all states.
     """
-    plain, rows = _plain(env)
-    middle, half = _halves(env)
+    bare, rows = plain(env)
+    middle, half = middle_and_half(env)
 
     def error(index: Tensor) -> Tensor:
-        best = (perfect_learner(plain, states[index].unsqueeze(0))[0] - middle) / half
+        best = (perfect_learner(bare, states[index].unsqueeze(0))[0] - middle) / half
         return (best - wanted[index]).square().mean()
 
     optimizer = torch.optim.Adam([rows], _LEARNING_RATE)
@@ -194,16 +148,3 @@ def fit_best_actions(
     with torch.no_grad():
         env.reward_parameters.copy_(rows)
         return float(error(torch.arange(len(states))))
-
-
-def _plain(env: SyntheticEnv) -> tuple[SyntheticEnv, Tensor]:
-    """The same environment without any excess, and the parameters of its best actions."""
-    plain = copy.deepcopy(env).requires_grad_(False)
-    if plain.head == "welsch":
-        nn.init.zeros_(plain.excess_parameters)
-    return plain, plain.reward_parameters.requires_grad_(True)
-
-
-def _halves(env: SyntheticEnv) -> tuple[Tensor, Tensor]:
-    assert isinstance(env.action_space, spaces.Box)
-    return halves(env.action_space, env.mean.dtype)

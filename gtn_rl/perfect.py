@@ -9,6 +9,7 @@ that a real learner gets there from anywhere in a few thousand steps, is the met
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,20 @@ def wanted_actions(env: SyntheticEnv, observation: Tensor) -> Tensor:
         return torch.softmax(outputs, -1)
     low, high = (torch.as_tensor(x) for x in (env.action_space.low, env.action_space.high))
     return torch.clamp(outputs, low, high)
+
+
+def middle_and_half(env: SyntheticEnv) -> tuple[Tensor, Tensor]:
+    """Middle and half range `[A]` of an environment's continuous actions."""
+    assert isinstance(env.action_space, spaces.Box)
+    return halves(env.action_space, env.mean.dtype)
+
+
+def plain(env: SyntheticEnv) -> tuple[SyntheticEnv, Tensor]:
+    """The same environment without any excess, and the parameters `[1, D]` of its best actions."""
+    copied = copy.deepcopy(env).requires_grad_(False)
+    if copied.head == "welsch":
+        torch.nn.init.zeros_(copied.excess_parameters)
+    return copied, copied.reward_parameters.requires_grad_(True)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from gtn_rl.envs.introduction import stretched
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
 from gtn_rl.errors import UsageError
-from gtn_rl.listening import fit_best_actions, listen, practise
+from gtn_rl.listening import fit_best_actions, listen
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.perfect import warm_up
 from gtn_rl.seeding import derive, generator
@@ -112,7 +112,7 @@ def prepare(
             hush(env, config.rare, source)
             set_gap(env, config.score_gap, source)
         if config.listen:
-            total += _listen(env, task, config, actions, critic, judge, source, say)
+            total += _listen(env, task, config, actions, source, say)
             _show_heard(env, config)
         visited = states[torch.randint(len(states), (VISITED,), generator=source)]
     if config.horizon > 1 and config.world_model and not dynamic:
@@ -148,31 +148,20 @@ def _cover(
 
 
 def _listen(
-    env: SyntheticEnv, task: Target, config: TrainConfig, actions: Actions, critic: Critic,
-    judge: Judge, source: torch.Generator, say: Say,
+    env: SyntheticEnv, task: Target, config: TrainConfig, actions: Actions,
+    source: torch.Generator, say: Say,
 ) -> int:  # fmt: skip
-    """Let learners change the lesson, several times, and take what teaches best, if any does.
-
-    Each time they learn what came of the time before.
-    """
-    tries = env.select(torch.zeros(1 + config.listen, dtype=torch.long))
-    now = env.select(torch.tensor([0]))
+    """Let learners change the lesson, several times; each time they learn what came of the last."""
     total = 0
     for index in range(config.listen):
         say(f"listening to learners, {index + 1} of {config.listen}")
         seed = derive(config.seed, LISTENING, index) % 2**31
-        heard = listen(now, task, actions, config.examined, source, seed)
+        heard = listen(env, task, actions, config.examined, source, seed)
         total += heard.real_steps
-        fit_best_actions(now, heard.states, heard.policy(heard.states), source)
-        if config.listen_warmup:
-            total += practise(
-                now, heard.policy, task, actions, critic, config, (LISTENING, index)
-            )  # fmt: skip
-        other = now.select(torch.tensor([0]))
+        fit_best_actions(env, heard.states, heard.policy(heard.states), source)
         if config.introduction:
-            baffle(other, config.introduction_linear, source)
-        _replace_member(tries, 1 + index, other)
-    return total + _take_best(env, tries, judge)
+            baffle(env, config.introduction_linear, source)
+    return total
 
 
 def _take_best(env: SyntheticEnv, tries: SyntheticEnv, judge: Judge) -> int:

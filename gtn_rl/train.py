@@ -89,7 +89,7 @@ def train(
         RealReturn(task, config) as problem,
         closing(make_executor(target, config, problem)) as executor,
     ):
-        several = config.experts > 1 and not config.init
+        several = config.practised or (config.experts > 1 and not config.init)
         parts, progress = run(
             problem, config, folder, resume=resume, blank=untrained(task, config),
             start=partial(best_start, target, problem) if several else problem.start,
