@@ -209,7 +209,7 @@ BANDITS: dict[str, dict[str, Any]] = {
         # Of experts that play alike one teaches PPO to -190 and another to -310.
         "experts": 7,
         # Those that were trained for 250,000 steps know too little. With 1.5 million one start in
-        # four teaches well, with this one in three, for less.
+        # five teaches well, with this one in three, for less.
         "warmup": 700_000,
         "starts": 32,
         # Two starts end 12 and 15 behind the optimum; 21 and 22 with 64 copies.
