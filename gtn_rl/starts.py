@@ -18,7 +18,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.coverage import baffle
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import Factory, describe
+from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import GTNError
 from gtn_rl.outer.strategies import summed_ranks
 from gtn_rl.pool import end, make_pool
@@ -55,9 +55,7 @@ def one_start(target: str | Factory, config: TrainConfig, index: int) -> Start:
     task = describe(target)
     actions = make_actions(task.action_space, own.outer_noise)
     prepared = prepare(task, own, actions, partial(taught, task, own), lambda _: None)
-    returns, steps = taught(task, config, prepared.env)
-    real_steps = prepared.real_steps + steps
-    return Start(index, prepared._replace(real_steps=real_steps), returns)
+    return _judged(task, config, index, prepared)
 
 
 def practised(target: str | Factory, config: TrainConfig, turn: int, start: Start) -> Start:
@@ -70,9 +68,8 @@ def practised(target: str | Factory, config: TrainConfig, turn: int, start: Star
     steps = practise(env, task, actions, critic, own, (_PRACTICE, turn))
     if env.introduction:
         baffle(env, own.introduction_linear, generator(own.seed, _INTRODUCTION, turn))
-    returns, judged = taught(task, config, env)
-    prepared = start.prepared._replace(env=env, critic=critic, real_steps=steps + judged)
-    return Start(start.number, prepared, returns)
+    prepared = start.prepared._replace(env=env, critic=critic, real_steps=steps)
+    return _judged(task, config, start.number, prepared)
 
 
 def best_start(
@@ -92,7 +89,7 @@ def best_start(
     """
     config = problem.config
     count = 1 if config.init else config.experts
-    with _workers(config) as each:
+    with _workers(config, max((count, *config.practised))) as each:
         say(f"warming up {count} starts")
         found = _all(each(partial(one_start, target, config), range(count)), count, "starts", say)
         for turn, wanted in enumerate(config.practised, 1):
@@ -107,6 +104,13 @@ def _own(config: TrainConfig, number: int) -> TrainConfig:
     """The settings of the start of a number."""
     seed = derive(config.seed, _STREAM, number) if number else config.seed
     return replace(config, seed=seed, experts=1)
+
+
+def _judged(task: Target, config: TrainConfig, number: int, prepared: Prepared) -> Start:
+    """A start of a number and how it teaches, which takes real steps too."""
+    returns, steps = taught(task, config, prepared.env)
+    real_steps = prepared.real_steps + steps
+    return Start(number, prepared._replace(real_steps=real_steps), returns)
 
 
 def _by_rank(starts: Sequence[Start]) -> list[Start]:
@@ -127,12 +131,12 @@ def _all(
 
 
 @contextmanager
-def _workers(config: TrainConfig) -> Iterator[Each]:
-    """What makes starts side by side, where the settings ask for processes."""
+def _workers(config: TrainConfig, most: int) -> Iterator[Each]:
+    """What makes so many starts at most side by side, where the settings ask for processes."""
     if config.executor != "processes":
         yield lambda function, things: enumerate(map(function, things))
         return
-    pool = make_pool(config.workers)
+    pool = make_pool(min(config.workers, most))
 
     def each(
         function: Callable[[Any], Start], things: Sequence[Any]
