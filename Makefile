@@ -35,6 +35,7 @@ format: setup
 	$(BIN)/ruff format .
 
 benchmarks: setup
-	$(BIN)/python benchmarks/meta_training.py
+	$(BIN)/python benchmarks/classic.py
+	$(BIN)/python benchmarks/unseen.py
 	$(BIN)/python benchmarks/stock_agents.py
 	$(BIN)/python benchmarks/speed.py

@@ -45,8 +45,11 @@ CONTINUOUS: dict[str, ActorAlgorithm] = {
 }
 ACTOR_CRITICS: dict[str, DDPG | SAC] = {"ddpg": DDPG(), "td3": DDPG(), "sac": SAC()}
 STOCK = tuple(sorted(STOCK_ALGORITHMS))
-PERFECT = "perfect"
-WHOLE = (*STOCK, PERFECT)
+OPTIMAL = "optimal"
+ENTROPY = (1e-4, 3e-2)
+"""Bounds of learners' entropy weights, drawn log-uniformly."""
+
+WHOLE = (*STOCK, OPTIMAL)
 """Learners whose training is not differentiated step by step; for environments of one step."""
 
 ALGORITHMS = tuple(sorted({*DISCRETE, *CONTINUOUS, *ACTOR_CRITICS, *WHOLE}))
@@ -71,27 +74,32 @@ class Group:
     hidden: tuple[int, ...]
     steps: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether it trains at once, not by `inner_steps` batches."""
+        return self.algorithm in WHOLE
+
 
 def parse_group(text: str) -> Group:
     """The group that e.g. `"8xdqn@relu:64-64"` names: count, algorithm, activation, hidden units.
 
     A stock algorithm may have environment steps of its own, `"2xstock-dqn@relu:64-64/5000"`, and
-    the perfect learner has no network, `"1xperfect"`.
+    the optimal policy has no network, `"1xoptimal"`.
 
     Raises:
         UsageError: Not of that form, or no algorithm of that name.
     """
     match = re.fullmatch(r"(\d+)x([\w-]+)@(\w+):(\d+(?:-\d+)*)(?:/(\d+))?", text)
-    if match is None and (match := re.fullmatch(rf"([1-9]\d*)x({PERFECT})()()()", text)) is None:
+    if match is None and (match := re.fullmatch(rf"([1-9]\d*)x({OPTIMAL})()()()", text)) is None:
         raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
-    if match[2] == PERFECT and not match[3]:
-        return Group(int(match[1]), PERFECT, "tanh", ())
+    if match[2] == OPTIMAL and not match[3]:
+        return Group(int(match[1]), OPTIMAL, "tanh", ())
     group = Group(
         int(match[1]), match[2], match[3], tuple(int(unit) for unit in match[4].split("-")),
         int(match[5] or 0),
     )  # fmt: skip
-    if group.algorithm == PERFECT or (group.steps and group.algorithm not in STOCK):
-        raise UsageError(f"learners {text!r}: write 1x{PERFECT}, and /steps for stock-... only")
+    if group.algorithm == OPTIMAL or (group.steps and group.algorithm not in STOCK):
+        raise UsageError(f"learners {text!r}: write 1x{OPTIMAL}, and /steps for stock-... only")
     if group.algorithm not in ALGORITHMS:
         raise UsageError(
             f"learners {text!r}: unknown algorithm {group.algorithm!r}: use one of "

@@ -108,7 +108,7 @@ class Adam:
         eps: Added after the root.
         eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
             root is infinite where the gradient is zero. The mean square itself must stay in the
-            graph; detaching it looks stabler and destroys learning (docs/design.md).
+            graph; detaching it looks stabler and destroys learning (docs/research_log.md).
     """
 
     betas: tuple[float, float] = (0.9, 0.999)

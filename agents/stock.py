@@ -111,10 +111,10 @@ def train_stock_agents(
     algorithm = ALGORITHMS[name]
     if isinstance(algorithm, OnPolicy):
         steps = -(-steps // algorithm.length) * algorithm.length
-    size = env.noise_size
+    size = env.observation_size
     network = MLP((size, *hidden, action_size(env.action_space)), activation)
-    dtype = env.initial_parameters.dtype
-    noise = torch.randn(count * steps, size, generator=generator, dtype=dtype)
+    dtype = env.reward_parameters.dtype
+    noise = torch.randn(count * steps, env.noise_size, generator=generator, dtype=dtype)
     progress = torch.linspace(0, 1, steps, dtype=dtype).repeat(count)
     with torch.set_grad_enabled(create_graph):
         seen = env.initial(noise.expand(env.members, -1, -1), progress)

@@ -27,17 +27,19 @@ import tyro
 from torch.nn.utils import parameters_to_vector
 
 from gtn_rl import from_pretrained
-from gtn_rl.config import EVOLVED_DISCRETE
+from gtn_rl.config import Learners, Outer, TrainConfig, Workers
 from gtn_rl.envs.targets import describe
 from gtn_rl.executors import make_executor
 from gtn_rl.executors.members import describe_job
+from gtn_rl.fitness import Fitness
 from gtn_rl.outer.evolution import Generation, make_strategy
-from gtn_rl.real_return import RealReturn
-from gtn_rl.settings import settings_for
 
 RESULTS = Path(__file__).parent / "results" / "executors.json"
 BANDWIDTH = 125e6
 MEMBERS = 1024
+LEARNERS = (
+    "1xpg@tanh:64-64", "1xa2c@tanh:64-64", "1xdqn@relu:64-64", "1xdqn-greedy@relu:64-64",
+)  # fmt: skip
 
 
 @dataclass
@@ -51,31 +53,30 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     task = describe("CartPole-v1")
     shipped = from_pretrained("gtn_rl/CartPole-v1")
-    base = replace(settings_for("CartPole-v1", "evolution"), learners=EVOLVED_DISCRETE)
-    strategy = make_strategy("snes", base.population, 0.05, 0.0)
+    base = TrainConfig(learners=Learners(kinds=LEARNERS), outer=Outer(population=64))
+    strategy = make_strategy("snes", base.outer.population, 0.05, 0.0)
     state = strategy.initial(parameters_to_vector(shipped.parameters()))
     seconds: dict[str, float] = {}
     reference = None
     for name, threads in (("batch", 1), ("batch", 2), ("processes", 1), ("ray", 1)):
         torch.set_num_threads(threads)
-        config = replace(base, executor=name)
-        with RealReturn(task, config) as problem:
-            problem.scales = shipped.mean, shipped.std
-            executor = make_executor("CartPole-v1", config, problem)
-            executor.fitness(Generation(strategy, state, 0, 0))
-            times = []
-            for step in range(1, 1 + arguments.repeats):
-                start = time.perf_counter()
-                fitness, _ = executor.fitness(Generation(strategy, state, 0, step))
-                times.append(time.perf_counter() - start)
-            executor.close()
-            reference = fitness if reference is None else reference
-            assert torch.equal(reference, fitness), "executors disagree"
-            job = pickle.dumps(describe_job("CartPole-v1", config, problem))
+        config = replace(base, workers=Workers(executor=name))
+        fitness_of = Fitness(task, config, shipped.like, 4)
+        executor = make_executor("CartPole-v1", config, fitness_of, shipped, 4)
+        executor.fitness(Generation(strategy, state, 0, 0))
+        times = []
+        for step in range(1, 1 + arguments.repeats):
+            start = time.perf_counter()
+            fitness, _ = executor.fitness(Generation(strategy, state, 0, step))
+            times.append(time.perf_counter() - start)
+        executor.close()
+        reference = fitness if reference is None else reference
+        assert torch.equal(reference, fitness), "executors disagree"
+        job = pickle.dumps(describe_job("CartPole-v1", config, shipped, 4))
         seconds[f"{name}, {threads} thread(s)"] = round(median(times), 2)
         print(name, threads, seconds, flush=True)
     message = len(job) + len(pickle.dumps(Generation(strategy, state, 0, 0)))
-    member = seconds["batch, 1 thread(s)"] / base.population
+    member = seconds["batch, 1 thread(s)"] / base.outer.population
     overhead = ray_task()
     rows = []
     for workers in (1, 2, 10, 100, 1000):

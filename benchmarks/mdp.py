@@ -3,20 +3,16 @@
 `python benchmarks/mdp.py agents FOLDER...` judges artifacts by stock SB3 agents and says how long
 synthetic episodes last while PPO trains in them. `world-model` fits dynamics and termination to
 random real transitions, without any meta-training, and judges stock agents trained in that.
-`gradients` compares the meta-gradient's norm along episodes with that of one step ahead.
 `memory` measures the peak memory of one meta-gradient against the number of inner steps.
-`curves` meta-trains CartPole with dynamics by the meta-gradient in several ways, and draws
-docs/mdp.png.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +20,22 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
-from matplotlib.figure import Figure
 from stable_baselines3.common.monitor import Monitor
 
 from gtn_rl.agents.sb3 import train_stock
 from gtn_rl.compare import compare
+from gtn_rl.config import Dynamics, Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.interaction import interact
 from gtn_rl.seeding import generator
-from gtn_rl.settings import settings_for
 from gtn_rl.stats import summarize
-from gtn_rl.world_model import fit_dynamics
+from gtn_rl.world_model import explore, fit_dynamics
 
 RESULTS = Path(__file__).parent / "results" / "mdp.json"
-FIGURE = Path(__file__).parents[1] / "docs" / "mdp.png"
 ALGORITHMS = ("ppo", "a2c", "dqn")
-_RETURN = ("--init", "gtn_rl/CartPole-v1", "--warmup", "0", "--imitation", "0")
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "agreement, one step ahead": (),
-    "agreement, along episodes": ("--through-dynamics",),
-    "agreement, along episodes, not evened out": ("--through-dynamics", "--no-even-out"),
-    "return, one step ahead": _RETURN,
-    "return, along episodes": (*_RETURN, "--through-dynamics"),
-    "return, along episodes, not evened out": (*_RETURN, "--through-dynamics", "--no-even-out"),
-}
-"""A2C learners, who need the teaching: policy gradient and DQN start out near the best return."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ class Arguments:
     """What to measure."""
 
     what: tyro.conf.Positional[str]
-    """agents, world-model, gradients, memory, curves, or one-memory (used by memory)."""
+    """agents, world-model, memory, or one-memory (used by memory)."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Artifacts for agents, targets for world-model."""
@@ -78,12 +62,6 @@ class Arguments:
 
     checkpointing: int = 0
     """For one-memory."""
-
-    outer_steps: int = 60
-    """For curves."""
-
-    out: Path = Path("runs/mdp-curves")
-    """Folder of the runs of curves."""
 
 
 def agents(arguments: Arguments) -> list[dict[str, Any]]:
@@ -149,10 +127,10 @@ def world_model(arguments: Arguments) -> list[dict[str, Any]]:
         task = describe(target)
         env = SyntheticEnv(task.observation_space, task.action_space, target=target, horizon=500)
         with torch.no_grad():
-            env.reward_parameters.zero_()  # Perfect learners of no reward act at random.
-        config = replace(settings_for(target), world_model=50_000)
-        actions = make_actions(task.action_space, config.outer_noise)
-        errors, steps = fit_dynamics(env, task, actions, config, 0)
+            env.reward_parameters.zero_()  # Optimal policies of no reward act at random.
+        actions = make_actions(task.action_space, 0.4)
+        rollout, steps = explore(env, task, actions, 50_000, 0)
+        errors = fit_dynamics(env, task, rollout, 0)
         row: dict[str, Any] = {
             "kind": "world-model",
             "target": target,
@@ -170,45 +148,16 @@ def world_model(arguments: Arguments) -> list[dict[str, Any]]:
     return rows
 
 
-def gradients(arguments: Arguments) -> list[dict[str, Any]]:
-    """Norms of each learner's gradient, along episodes and one step ahead."""
-    task = describe("CartPole-v1")
-    rows = []
-    for through in (False, True):
-        for horizon in (5, 20, 100):
-            config = replace(
-                settings_for(task.id), horizon=horizon, through_dynamics=through, even_out=False,
-                inner_steps=arguments.inner_steps, learners=("8xpg@tanh:64-64",),
-            )  # fmt: skip
-            norms = []
-            for seed in range(5):
-                env = SyntheticEnv(
-                    task.observation_space, task.action_space, horizon=horizon,
-                    std=np.array([0.5, 0.6, 0.1, 0.8]), generator=generator(seed),
-                )  # fmt: skip
-                (stack,) = interact(env, config, generator(seed), create_graph=True)
-                weight = torch.randn(stack.parameters.shape, generator=generator(seed))
-                total = (stack.parameters * weight).sum()
-                parts = torch.autograd.grad(total, list(env.parameters()))
-                norms.append(float(torch.cat([part.flatten() for part in parts]).norm()))
-            row = {
-                "kind": "gradients", "along episodes": through, "horizon": horizon,
-                "norms": [float(f"{norm:.3g}") for norm in norms],
-            }  # fmt: skip
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    return rows
-
-
 def one_memory(arguments: Arguments) -> None:
     """One meta-gradient; prints seconds and the peak beyond what importing takes, in MiB."""
     import time
 
     torch.set_num_threads(1)
     task = describe("CartPole-v1")
-    config = replace(
-        settings_for(task.id), horizon=20, inner_steps=arguments.inner_steps,
-        checkpointing=arguments.checkpointing, learners=("8xpg@tanh:64-64",),
+    config = TrainConfig(
+        horizon=20, estimator="meta-gradient",
+        learners=Learners(kinds=("8xpg@tanh:64-64",), inner_steps=arguments.inner_steps),
+        dynamics=Dynamics(checkpointing=arguments.checkpointing),
     )  # fmt: skip
     env = SyntheticEnv(task.observation_space, task.action_space, horizon=20)
     interact(env, config, generator(0), create_graph=False)
@@ -234,67 +183,13 @@ def memory(arguments: Arguments) -> list[dict[str, Any]]:
     return rows
 
 
-def curves(arguments: Arguments) -> list[dict[str, Any]]:
-    """Evaluations and norms of the meta-gradient in the course of meta-training."""
-    rows = []
-    for name, options in VARIANTS.items():
-        for seed in range(arguments.seeds):
-            folder = arguments.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-            command = [
-                str(Path(sys.executable).parent / "gtn-rl"), "train", "CartPole-v1",
-                "--out", str(folder), "--seed", str(seed), "--horizon", "20",
-                "--learners", "16xa2c@tanh:64-64", "--imitation", str(arguments.outer_steps),
-                "--outer-learning-rate", "4e-3", "--max-real-steps", "3000000",
-                "--max-outer-steps", str(arguments.outer_steps), "--patience", "1000",
-                "--no-progress", *options,
-            ]  # fmt: skip
-            if not (folder / "config.json").is_file():
-                subprocess.run(command, check=True)
-            with (folder / "log.csv").open() as file:
-                log = list(csv.DictReader(file))
-            row: dict[str, Any] = {"kind": "curves", "artifact": name, "target": f"seed {seed}"}
-            for column in ("step", "evaluation", "gradient_norm"):
-                row[column] = [float(entry[column]) if entry[column] else None for entry in log]
-            row["seconds"] = float(log[-1]["seconds"])
-            rows.append(row)
-            print(name, seed, row["evaluation"][0], row["evaluation"][-1], flush=True)
-    draw(rows).savefig(FIGURE, dpi=110)
-    return rows
-
-
-def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Evaluations on the left, norms on the right; a thin line for each outer seed."""
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for number, name in enumerate(VARIANTS):
-        for row in rows:
-            if row["artifact"] != name:
-                continue
-            label = name if row["target"] == "seed 0" else None
-            for axis, column in zip(axes, ("evaluation", "gradient_norm"), strict=True):
-                points = [
-                    (step, value)
-                    for step, value in zip(row["step"], row[column], strict=True)
-                    if value is not None
-                ]
-                axis.plot(*zip(*points, strict=True), color=f"C{number}", lw=1.2, label=label)
-    axes[0].set(title="fresh A2C learners on the real CartPole", xlabel="outer step")
-    axes[0].set(ylabel="greedy return", ylim=(0, 510))
-    axes[1].set(title="norm of the meta-gradient", xlabel="outer step", yscale="log")
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
 def main(arguments: Arguments) -> None:
     """Measure and keep the rows; those of the same kind and name are replaced."""
     if arguments.what == "one-memory":
         one_memory(arguments)
         return
     measures = {
-        "agents": agents, "world-model": world_model, "gradients": gradients, "memory": memory,
-        "curves": curves,
+        "agents": agents, "world-model": world_model, "memory": memory,
     }  # fmt: skip
     rows = measures[arguments.what](arguments)
     old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []

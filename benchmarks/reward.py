@@ -29,8 +29,9 @@ from stable_baselines3.common.monitor import Monitor
 
 import gtn_rl
 from gtn_rl.artifact import read_config
+from gtn_rl.config import Search
 from gtn_rl.envs.reward import LearnedReward
-from gtn_rl.settings import settings_for
+from gtn_rl.reward import reward_config_for
 
 RESULTS = Path(__file__).parent / "results" / "reward.json"
 CLIFF = Path("runs/reward/cliff")
@@ -111,8 +112,8 @@ def main(arguments: Arguments) -> None:
         if name == "cliff" and not CLIFF.exists():
             # -13 is the shortest way. No other task needs so many generations of novelty search.
             config = replace(
-                settings_for("cliff"), max_minutes=arguments.minutes, target_return=-14.0,
-                start_rounds=80,
+                reward_config_for("cliff"), max_minutes=arguments.minutes, target_return=-14.0,
+                search=Search(generations=80),
             )  # fmt: skip
             gtn_rl.train_reward(cliff, CLIFF, config, progress_bar=False)
         training = read_config(task.reward)["training"]

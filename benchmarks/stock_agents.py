@@ -1,8 +1,8 @@
 """The README's table and figure: stock agents in the shipped environment against the real one.
 
-Usage, the last with what it writes into the shipped artifact's card:
+Usage:
 
-    python benchmarks/stock_agents.py [--seeds 10] [--redraw] [--ship]
+    python benchmarks/stock_agents.py [--seeds 10] [--redraw]
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from gtn_rl import compare, from_pretrained, save_pretrained
-from gtn_rl.artifact import locate, read_config
+from gtn_rl import compare
 from gtn_rl.cli import read_log
 from gtn_rl.compare import Comparison
 from gtn_rl.report import caption, figure, table
@@ -33,8 +32,6 @@ class Arguments:
     """Seed of the first agent."""
     redraw: bool = False
     """Take the saved scores instead of training agents."""
-    ship: bool = False
-    """Write the results into the shipped artifact's card."""
 
 
 def main(arguments: Arguments) -> None:
@@ -50,23 +47,6 @@ def main(arguments: Arguments) -> None:
     log = read_log(HERE / "results" / "cartpole_log.csv")
     figure(scores, HERE.parent / "docs" / "cartpole.png", log)
     print(table(scores), caption(scores), sep="\n\n")
-    if arguments.ship:
-        config = read_config(NAME)
-        rows = [
-            {"algorithm": cell.algorithm, "steps": cell.steps, **cell.summary()._asdict()}
-            for cell in scores.cells
-            if cell.environment == "synthetic"
-        ]
-        results = config["results"] | {
-            "compare": rows,
-            "seeds": arguments.seeds,
-            "episodes": 20,
-            "command": "python benchmarks/stock_agents.py",
-        }
-        save_pretrained(
-            from_pretrained(NAME), locate(NAME),
-            training=config["training"], results=results, name=NAME,
-        )  # fmt: skip
 
 
 if __name__ == "__main__":

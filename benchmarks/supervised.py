@@ -22,7 +22,7 @@ import tyro
 from gtn_rl.seeding import generator
 from gtn_rl.stats import summarize
 from gtn_rl.supervised import SupervisedConfig, final_accuracies, load, train
-from gtn_rl.supervised.problem import accuracy, taught
+from gtn_rl.supervised.evaluate import accuracy, taught
 
 RESULTS = Path(__file__).parent / "results" / "supervised.json"
 UNSEEN = ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16")
@@ -77,8 +77,8 @@ def run(task: str, steps: int, teacher: str, seed: int, out: Path) -> dict[str, 
         "teacher": teacher,
         "seed": seed,
         "cpu_seconds": round(seconds, 1),
-        "validation": round(result.validation, 2),
-        "test": round(result.test, 2),
+        "validation": round(result.scores["validation"], 2),
+        "test": round(result.scores["test"], 2),
         "curve": [round(float(accuracy(stack, data.test).mean()), 2) for stack in along],
         "transfer": {
             text: round(

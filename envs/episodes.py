@@ -56,8 +56,8 @@ def make_episodes(env: SyntheticEnv, num_envs: int, budget: int | None = None) -
     Args:
         env: The synthetic environment.
         num_envs: N.
-        budget: Steps, of all N together, after which a curriculum or the like has reached its
-            end; the environment's own if not given.
+        budget: Steps, of all N together, after which the last phase ends; the environment's own if
+            not given.
 
     Raises:
         UsageError: A budget below 1.

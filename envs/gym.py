@@ -31,8 +31,8 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
     Args:
         artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
         render_mode: Only `None`: there is nothing to see.
-        budget: Steps that the agent's training takes: a curriculum, an introduction, or whatever
-            else depends on how far it has got, is at its end after them. If not given, what the
+        budget: Steps that the agent's training takes: the last phase of
+            what it presents ends with them. If not given, what the
             environment takes it for; if that is nothing, it is there from the first step on. No
             reset starts it again.
 

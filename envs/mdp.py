@@ -17,7 +17,7 @@ class MDPEpisodes:
     """`Episodes` of a synthetic environment with a horizon above 1.
 
     Only where episodes start can be drawn ahead: when they start depends on the agent, so not even
-    that while a curriculum still changes it.
+    that while the phase may still change.
 
     Args:
         env: The synthetic environment.

@@ -1,4 +1,4 @@
-"""How far an agent's training has got, by the steps it has taken: the clock of a curriculum."""
+"""How far an agent's training has got, by the steps it has taken: the clock of its phases."""
 
 from __future__ import annotations
 

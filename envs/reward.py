@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.envs import lessons
 from gtn_rl.envs.edge import to_core
-from gtn_rl.envs.heads import PLAIN, Showing, outputs, to_lesson, to_reward
+from gtn_rl.envs.presentation import Shown
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
@@ -27,8 +28,9 @@ FORMS = ("action", "state", "potential")
 class RewardNetwork(nn.Module):
     """P learned rewards of real transitions (Ferreira et al. 2022, arXiv 2202.02790, section 5).
 
-    - `action`: of observation and action, in the form that synthetic environments have. The best
-      action is rewarded most wherever the agent stands, so nothing has to be waited for.
+    - `action`: of observation and action, in the form that synthetic environments have
+      (`gtn_rl.envs.lessons`): its mean over all actions is 0 in every state. The best action is
+      rewarded most wherever the agent stands, so nothing has to be waited for.
     - `state`: a network of where the action led.
     - `potential`: `discount * phi(next) - phi(now)`, with phi = 0 where an episode terminated.
       Added to the real reward it changes no optimal policy (Ng et al. 1999).
@@ -45,8 +47,10 @@ class RewardNetwork(nn.Module):
         std: Standard deviation of the target's observations, `[O]`; ones if not given.
         members: P.
         discount: Gamma of `potential`.
-        head: Of `action`: `scores` or `quadratic` if not given, or as in a `SyntheticEnv`.
-        showing: How large bounded rewards are and of which shape, `[P, 1, 1]` or numbers.
+        scale: How large rewards of `action` are, `[P, 1, 1]` or a number; as `width` and `gain` a
+            fixed number of a `gtn_rl.envs.presentation.Phase`.
+        width: Error at which half of the reward is lost.
+        gain: What best continuous actions are multiplied by.
         generator: Source of the initial parameters; a fixed seed if not given. The last layer of
             `state` and `potential` starts at 0: an additive reward starts as the real one.
 
@@ -57,6 +61,9 @@ class RewardNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scale: Tensor
+    width: Tensor
+    gain: Tensor
 
     def __init__(
         self,
@@ -72,8 +79,9 @@ class RewardNetwork(nn.Module):
         std: NDArray[np.floating[Any]] | None = None,
         members: int = 1,
         discount: float = 0.99,
-        head: str = "",
-        showing: Showing = PLAIN,
+        scale: Tensor | float = 1.0,
+        width: Tensor | float = 1.0,
+        gain: Tensor | float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -86,17 +94,15 @@ class RewardNetwork(nn.Module):
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         self.target, self.form, self.additive, self.terms = target, form, additive, terms
         self.hidden, self.members, self.discount = tuple(hidden), members, discount
-        discrete = isinstance(self.action_space, spaces.Discrete)
-        self.head = head or ("scores" if discrete else "quadratic")
         size = self.observation_space.shape[0]
-        count = outputs(self.head, action_size(self.action_space)) if form == "action" else 1
+        count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
         self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
         self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
-        self._shown = ("scale", "width", "excess") if self.head == "welsch" else ("scale",)
-        for name in self._shown:
-            value = torch.as_tensor(getattr(showing, name))
-            self.register_buffer(name, value.expand(members, 1, 1).clone())
+        for name, value in (("scale", scale), ("width", width), ("gain", gain)):
+            number = torch.as_tensor(value, dtype=torch.float32)
+            self.register_buffer(name, number.expand(members, 1, 1).clone())
+        self._probes = lessons.probes(self.action_space)
         generator = generator or torch.Generator().manual_seed(0)
         self.network_parameters = nn.Parameter(uniform(self.network, members, generator=generator))
         if form != "action":
@@ -106,38 +112,25 @@ class RewardNetwork(nn.Module):
 
     @classmethod
     def of(cls, env: SyntheticEnv, *, additive: bool = False) -> RewardNetwork:
-        """The reward of a synthetic environment, for the real dynamics.
-
-        Raises:
-            UsageError: The environment has a curriculum, or a reward of the form `mlp`.
-        """
-        if env.curriculum or env.head == "mlp":
-            raise UsageError("only a reward without a curriculum and with another head than mlp")
-        # As large as they are before they fade.
-        scale, width, excess, _ = env.showing(1 - env.fade)
-        shown = (torch.as_tensor(number).detach() for number in (scale, width, excess))
+        """The reward of a synthetic environment in its last phase, for the real dynamics."""
+        shown = env.shown(1.0)
         network = cls(
             env.observation_space, env.action_space, target=env.target, additive=additive,
             hidden=env.hidden, mean=env.mean.numpy(), std=env.std.numpy(), members=env.members,
-            head=env.head, showing=Showing(*shown),
+            scale=shown.scale.detach(), width=shown.width.detach(), gain=shown.gain.detach(),
         )  # fmt: skip
         with torch.no_grad():
             network.network_parameters.copy_(env.reward_parameters)
         return network
 
-    def blank(self, members: int) -> RewardNetwork:
+    def like(self, members: int) -> RewardNetwork:
         """Untrained networks of this form and scale."""
         return RewardNetwork(
             self.observation_space, self.action_space, target=self.target, form=self.form,
             additive=self.additive, terms=self.terms, hidden=self.hidden, mean=self.mean.numpy(),
-            std=self.std.numpy(), members=members, discount=self.discount, head=self.head,
-            showing=Showing(**{name: self.get_buffer(name)[:1] for name in self._shown}),
+            std=self.std.numpy(), members=members, discount=self.discount, scale=self.scale[:1],
+            width=self.width[:1], gain=self.gain[:1],
         )  # fmt: skip
-
-    @property
-    def showing(self) -> Showing:
-        """How large rewards are and of which shape."""
-        return Showing(**{name: self.get_buffer(name) for name in self._shown})
 
     def forward(
         self, observation: Tensor, action: Tensor, following: Tensor, real: Tensor, ended: Tensor
@@ -152,14 +145,20 @@ class RewardNetwork(nn.Module):
             ended: Where the episode terminated, `[P, N]`.
         """
         if self.form == "action":
-            lesson = to_lesson(self.head, self._output(observation), self.showing)
-            learned = to_reward(self.head, lesson, action)
+            learned = lessons.to_reward(self._lesson(observation), action)
         elif self.form == "state":
             learned = self._output(following, real if self.terms else None).squeeze(-1)
         else:
             after = self._output(following).squeeze(-1) * ~ended
             learned = self.discount * after - self._output(observation).squeeze(-1)
         return learned + real if self.additive else learned
+
+    def _lesson(self, observation: Tensor) -> Tensor:
+        output, zero = self._output(observation), torch.zeros_like(self.scale)
+        if self._probes is not None:
+            output = lessons.to_action(output)
+        shown = Shown(zero, zero, self.scale, self.width, self.gain)
+        return lessons.to_lesson(output, shown, self._probes)
 
     def _output(self, observation: Tensor, real: Tensor | None = None) -> Tensor:
         normal = (observation - self.mean) / self.std

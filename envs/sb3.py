@@ -134,8 +134,8 @@ def make_sb3_env(
             `SyntheticEnv`.
         n_envs: N.
         seed: Of the episodes.
-        budget: Steps of all N together that the agent's training takes: a curriculum, an
-            introduction, or whatever else depends on how far it has got, is at its end after them.
+        budget: Steps of all N together that the agent's training takes: the last
+            phase of what it presents ends with them.
             If not given, what the environment takes it for; if that is nothing, it is there from
             the first step on.
 

@@ -77,3 +77,18 @@ def halves(space: spaces.Box, dtype: torch.dtype = torch.float32) -> tuple[Tenso
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     middle, half = (low + high) / 2, (high - low) / 2
     return torch.tensor(middle, dtype=dtype), torch.tensor(half, dtype=dtype)
+
+
+def as_space(space: spaces.Box, observation: Tensor) -> Tensor:
+    """The nearest observations `[..., O]` that the dtype of a space can hold, as float32.
+
+    What learners in the loop see is then to the bit what agents see through the environment's
+    faces. Gradients pass as if nothing was done.
+    """
+    if np.issubdtype(space.dtype, np.integer):
+        held = observation.round()
+    elif space.dtype == np.float16:
+        held = observation.to(torch.float16).to(observation.dtype)
+    else:
+        return observation
+    return observation + (held - observation).detach()

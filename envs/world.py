@@ -35,7 +35,7 @@ class SyntheticWorld:
         self._rows = env.members * learners
         self._progress = -1.0
         source = torch.Generator().manual_seed(seed)
-        dtype = env.initial_parameters.dtype
+        dtype = env.reward_parameters.dtype
         self._noise = torch.randn(_STARTS, env.noise_size, generator=source, dtype=dtype)
         self._starts = torch.empty(0)
         box = env.action_space
@@ -70,7 +70,7 @@ class SyntheticWorld:
         """Take actions: place after it and its resets, then `following`, `over`, `last`."""
         with torch.set_grad_enabled(self._through):
             flat = self._flat(place.observation)
-            outcome = self._env.outcome(flat, self._taken(action), self._progress)
+            outcome = self._env.outcome(flat, self._taken(action))
             following = outcome.observation.reshape(place.observation.shape)
         age = place.age + 1
         last = age >= self._env.horizon
@@ -82,7 +82,7 @@ class SyntheticWorld:
     def judge(self, segment: Segment) -> Judged:
         """Rewards and next states of the actions that were taken."""
         flat, action = self._flat(segment.observation), self._taken(segment.action)
-        outcome = self._env.outcome(flat, action, self._progress)
+        outcome = self._env.outcome(flat, action)
         reward = self._env.reward(self._env.lesson(flat, self._progress), action)
         return Judged(
             reward.reshape(segment.last.shape),
@@ -93,7 +93,7 @@ class SyntheticWorld:
     def judge_all(self, segment: Segment) -> Judged:
         """Rewards and next states of all discrete actions."""
         flat, shape = self._flat(segment.observation), segment.last.shape
-        outcome = self._env.outcomes(flat, self._progress)
+        outcome = self._env.outcomes(flat)
         size = segment.observation.shape[-1]
         return Judged(
             self._env.lesson(flat, self._progress).reshape(*shape, -1),

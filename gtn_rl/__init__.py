@@ -11,32 +11,33 @@ from typing import TYPE_CHECKING, Any
 from gtn_rl.artifact import from_pretrained, save_pretrained
 from gtn_rl.compare import compare
 from gtn_rl.config import TrainConfig
-from gtn_rl.distill import DistillResult, clone_returns, distill
+from gtn_rl.distill import clone_returns, distill
 from gtn_rl.distill_config import DistillConfig
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.reward import LearnedReward, RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.pairs import Pairs
 from gtn_rl.pairs_artifact import load_pairs, save_pairs
 from gtn_rl.registration import register, register_shipped
-from gtn_rl.reward import RewardResult, train_reward
+from gtn_rl.reward import train_reward
 from gtn_rl.reward_artifact import load_reward, save_reward
-from gtn_rl.train import TrainResult, train
+from gtn_rl.run import Result
+from gtn_rl.train import train
 
 if TYPE_CHECKING:
     from gtn_rl.envs.sb3 import make_sb3_env
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DistillConfig",
-    "DistillResult",
     "LearnedReward",
     "Pairs",
+    "Phase",
+    "Result",
     "RewardNetwork",
-    "RewardResult",
     "SyntheticEnv",
     "TrainConfig",
-    "TrainResult",
     "clone_returns",
     "compare",
     "distill",

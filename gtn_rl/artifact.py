@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,11 +17,12 @@ from torch import nn
 
 from gtn_rl import zoo
 from gtn_rl.card import render_card
+from gtn_rl.envs.presentation import Phase, decode
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError, GTNError, did_you_mean
 from gtn_rl.files import replacing, write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -54,13 +57,9 @@ def save_pretrained(
         "target": env.target,
         "observation_space": encode_space(env.observation_space),
         "action_space": encode_space(env.action_space),
-        "head": env.head,
         "horizon": env.horizon,
-        "curriculum": env.curriculum,
-        "introduction": env.introduction,
-        "centred": env.centred,
-        "fade": env.fade,
-        "even": env.even,
+        "phases": [asdict(phase) for phase in decode(env.presentation[0])],
+        "states": len(env.states),
         "budget": env.budget,
         "hidden": list(env.hidden),
         "members": env.members,
@@ -126,14 +125,10 @@ def from_pretrained(name_or_path: str | Path, *, target: str | None = None) -> S
             decode_space(config["observation_space"]),
             decode_space(config["action_space"]),
             target=config["target"],
-            head=config.get("head", ""),
             horizon=config["horizon"],
-            curriculum=config.get("curriculum", False),
-            introduction=config.get("introduction", False),
-            centred=config.get("centred", 0.0),
-            fade=config.get("fade", 0.0),
-            even=config.get("even", False),
-            budget=config.get("budget", 0),
+            phases=[Phase(**phase) for phase in config["phases"]],
+            states=torch.zeros(config["states"], len(config["observation_space"]["low"])),
+            budget=config["budget"],
             hidden=tuple(config["hidden"]),
             members=config["members"],
         )
@@ -185,8 +180,10 @@ def read_config(name_or_path: str | Path) -> dict[str, Any]:
             "save or train the environment again"
         ) from error
     if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        what = "upgrade gtn_rl" if newer else "train it again"
         raise ArtifactError(
-            f"{folder} has format {version}, this version reads {FORMAT_VERSION}: upgrade gtn_rl"
+            f"{folder} has format {version}, this version reads {FORMAT_VERSION}: {what}"
         )
     return dict(config)
 

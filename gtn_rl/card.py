@@ -92,8 +92,7 @@ def render_card(config: Mapping[str, Any]) -> str:
         return render_reward_card(config)
     target = config["target"] or "environment"
     n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
-    timed = any(config.get(name) for name in ("curriculum", "introduction", "centred", "fade"))
-    budget = config.get("budget", 0) if timed else 0
+    budget = config["budget"] if len(config["phases"]) > 1 else 0
     return _TEMPLATE.format(
         target=target,
         name=config["name"],
@@ -162,11 +161,13 @@ def _format(value: Any) -> str:
 
 def _results(results: Mapping[str, Any]) -> str:
     lines = []
-    if "meta_validation" in results:
-        lines.append(
-            "Fresh learners of the kind it was trained with, greedy, on the real task: mean return "
-            f"{results['meta_validation']:.1f}."
-        )
+    if results.get("returns"):
+        rows = [f"| {name} | {value:.2f} |" for name, value in results["returns"].items()]
+        lines += [
+            "Real returns in the run that made it, of random agents, of the policy that it "
+            "teaches, and of fresh stock-like agents that chose nothing:",
+            _table(["who", "return"], rows),
+        ]
     if "compare" in results:
         rows = [
             f"| {row['algorithm']} | {row['steps']:,} | {row.get('seeds', results.get('seeds'))} | "

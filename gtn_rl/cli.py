@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
 import tyro
 
-from gtn_rl.checks import drafted
 from gtn_rl.config import TrainConfig
 from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
-from gtn_rl.settings import settings_for
 from gtn_rl.supervised.config import SupervisedConfig
+from gtn_rl.targets import config_for
+
+if TYPE_CHECKING:
+    from gtn_rl.run import Result
 
 
 @dataclass(frozen=True)
@@ -43,25 +47,14 @@ class Train:
     def run(self) -> int:
         """Train; 130 after Ctrl-C, as shells expect."""
         from gtn_rl.train import train
+        from gtn_rl.verdict import verdict
 
         result = train(
             self.target, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress,
-            command="gtn-rl " + shlex.join(sys.argv[1:]),
+            resume=self.resume, progress_bar=self.progress, command=_command(),
         )  # fmt: skip
-        if not result.rows or result.score == -float("inf"):
-            print(
-                "interrupted before the first evaluation, there is no artifact yet; "
-                f"gtn-rl train {self.target} --out {self.out} --resume goes on"
-            )
-            return 130
-        print(
-            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
-            f"fresh learners trained in it score {result.score:.1f} on {self.target}\n"
-            f"artifact: {self.out}\n"
-            f"next: gtn-rl compare {self.out}"
-        )
-        return 130 if result.stopped == "interrupted" else 0
+        said = verdict(self.target, result.scores)
+        return _report(result, self.out, "train", self.target, said, "compare")
 
 
 @dataclass(frozen=True)
@@ -89,23 +82,13 @@ class Distill:
 
         result = distill(
             self.target, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress,
-            command="gtn-rl " + shlex.join(sys.argv[1:]),
+            resume=self.resume, progress_bar=self.progress, command=_command(),
         )  # fmt: skip
-        if result.score == -float("inf"):
-            print(
-                "interrupted before the first evaluation, there are no pairs yet; "
-                f"gtn-rl distill {self.target} --out {self.out} --resume goes on"
-            )
-            return 130
-        print(
-            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
+        said = (
             f"fresh policies cloned from {self.config.pairs} pairs in {self.config.steps} steps "
-            f"score {result.score:.1f} on {self.target}\n"
-            f"pairs: {self.out}\n"
-            f"next: gtn-rl show {self.out}"
+            f"score {result.score:.1f} on {self.target}"
         )
-        return 130 if result.stopped == "interrupted" else 0
+        return _report(result, self.out, "distill", self.target, said, "show")
 
 
 @dataclass(frozen=True)
@@ -142,22 +125,10 @@ class Reward:
 
         result = train_reward(
             self.target, self.out, self.config, form=self.form, additive=self.additive,
-            terms=self.terms, resume=self.resume, progress_bar=self.progress,
-            command="gtn-rl " + shlex.join(sys.argv[1:]),
+            terms=self.terms, resume=self.resume, progress_bar=self.progress, command=_command(),
         )  # fmt: skip
-        if result.score == -float("inf"):
-            print(
-                "interrupted before the first evaluation, there is no reward network yet; "
-                f"gtn-rl reward {self.target} --out {self.out} --resume goes on"
-            )
-            return 130
-        print(
-            f"{result.stopped} after {result.real_steps:,} real steps and {result.seconds:.0f} s; "
-            f"fresh learners trained with it score {result.score:.1f} on {self.target}\n"
-            f"reward network: {self.out}\n"
-            f"next: gtn-rl show {self.out}"
-        )
-        return 130 if result.stopped == "interrupted" else 0
+        said = f"fresh learners trained with it score {result.score:.1f} on {self.target}"
+        return _report(result, self.out, "reward", self.target, said, "show")
 
 
 @dataclass(frozen=True)
@@ -171,8 +142,9 @@ class Compare:
     """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
     Stable-Baselines3 that handle the action space if not given."""
 
-    steps: int = 2_048
-    """Environment steps of each agent, in either environment."""
+    steps: int | None = None
+    """Environment steps of each agent, in either environment; as many as the synthetic one was made
+    for if not given."""
 
     seeds: int = 10
     """Agents of each algorithm in each environment."""
@@ -210,7 +182,8 @@ class Compare:
         )  # fmt: skip
         # Scores first: a figure that cannot be drawn must not cost what was computed.
         comparison.save(scores)
-        print(f"{table(comparison)}\n\n{caption(comparison)}\nscores: {scores}")
+        print(f"{table(comparison)}\n\n{caption(comparison)}\n\n{comparison.verdict()}")
+        print(f"scores: {scores}")
         print(f"figure: {figure(comparison, drawing, read_log(folder / 'log.csv'))}")
         return 0
 
@@ -274,17 +247,14 @@ class Supervised:
         result = train(
             self.data, self.out, self.config,
             resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
-            command="gtn-rl " + shlex.join(sys.argv[1:]),
+            command=_command(),
         )  # fmt: skip
-        if result.stopped == "interrupted":
-            print(f"interrupted; gtn-rl supervised {self.data} --out {self.out} --resume goes on")
-            return 130
-        print(
-            f"{result.stopped} after {result.seconds:.0f} s; fresh learners after "
-            f"{self.config.inner_steps} steps: {result.validation:.1f} % of the validation and "
-            f"{result.test:.1f} % of the test set right\nartifact: {self.out}"
+        said = (
+            f"fresh learners after {self.config.inner_steps} steps: "
+            f"{result.scores.get('validation', math.nan):.1f} % of the validation and "
+            f"{result.scores.get('test', math.nan):.1f} % of the test set right"
         )
-        return 0
+        return _report(result, self.out, "supervised", self.data, said, "")
 
 
 @dataclass(frozen=True)
@@ -355,18 +325,39 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 Parsed = Train | Distill | Reward | Compare | Show | Supervised | Search | Zoo
 
 
+def _command() -> str:
+    """How to do this again."""
+    return "gtn-rl " + shlex.join(sys.argv[1:])
+
+
+def _report(result: Result, out: Path, verb: str, target: str, said: str, following: str) -> int:
+    """Print what came of a run; the exit code, 130 after Ctrl-C, as shells expect."""
+    again = f"gtn-rl {verb} {target} --out {out} --resume goes on"
+    if not (out / "config.json").is_file():
+        print(f"{result.stopped} before there was anything to save; {again}")
+        return 130 if result.stopped == "interrupted" else 0
+    why = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
+    steps, seconds = f"{result.real_steps:,}", f"{result.seconds:.0f}"
+    real = "real examples" if verb == "supervised" else "real steps"
+    print(f"{why}{steps} {real}, {seconds} s\n{said}\nartifact: {out}")
+    if following:
+        print(f"next: gtn-rl {following} {out}")
+    if result.stopped == "interrupted":
+        print(again)
+        return 130
+    return 0
+
+
 def parse(arguments: Sequence[str] | None) -> Parsed:
-    """The command, with the settings of a known target and of its estimator as the defaults."""
-    with drafted():
-        draft = _parse(arguments, None)
-        if isinstance(draft, Train | Reward):
-            # Left empty if none was asked for: some targets have one of their own.
-            unasked = replace(draft.config, estimator="")
-            draft = _parse(arguments, replace(draft, config=unasked))
-    if isinstance(draft, Train | Reward):
-        dynamics = isinstance(draft, Reward) or draft.config.horizon > 1
-        known = settings_for(draft.target, draft.config.estimator, dynamics=dynamics)
-        return _parse(arguments, replace(draft, config=known))
+    """The command, with what is asked of a known target as the defaults."""
+    draft = _parse(arguments, None)
+    if isinstance(draft, Train):
+        return _parse(arguments, replace(draft, config=config_for(draft.target)))
+    if isinstance(draft, Reward):
+        # Half of the library is behind it, and no other command needs that.
+        from gtn_rl.reward import reward_config_for
+
+        return _parse(arguments, replace(draft, config=reward_config_for(draft.target)))
     if isinstance(draft, Distill):
         return _parse(arguments, replace(draft, config=distillation_for(draft.target)))
     return draft
@@ -382,6 +373,9 @@ def _parse(arguments: Sequence[str] | None, default: Train | Distill | Reward | 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends it with one line on stderr and exit code 2."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        # Small networks gain nothing from more, and lose much beside other work.
+        torch.set_num_threads(1)
     if "" not in sys.path:
         # As `python` does: `my_env:MyEnv-v0` names a module in the working directory.
         sys.path.insert(0, "")

@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gtn_rl.artifact import from_pretrained, locate, read_config
-from gtn_rl.envs.targets import describe
+from gtn_rl.envs.targets import describe, play
 from gtn_rl.errors import UsageError
 from gtn_rl.files import write_text
 from gtn_rl.pool import make_pool
 from gtn_rl.seeding import derive
 from gtn_rl.stats import Summary, summarize
+from gtn_rl.verdict import verdict
 
 SYNTHETIC, REAL = "synthetic", "real"
+
+_STEPS = 2_048
+"""Steps of agents in an environment that was made for no number of them."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,22 @@ class Comparison:
         target: Gymnasium id of the real one.
         training: What meta-training cost, from the artifact.
         cells: A cell for each algorithm and kind of environment.
+        returns: Mean real returns of `random` agents, and of the `optimal` policy that the
+            environment teaches if the artifact knows it.
     """
 
     artifact: str
     target: str
     training: dict[str, Any]
     cells: list[Cell]
+    returns: dict[str, float]
+
+    def verdict(self) -> str:
+        """How agents do that were trained in the synthetic environment, in words."""
+        means: dict[str, dict[str, float]] = {SYNTHETIC: {}, REAL: {}}
+        for cell in self.cells:
+            means[cell.environment][cell.algorithm] = cell.summary().iqm
+        return verdict(self.target, self.returns | means[SYNTHETIC], means[REAL])
 
     def to_json(self) -> dict[str, Any]:
         """Everything, raw scores included."""
@@ -69,6 +83,7 @@ class Comparison:
             "artifact": self.artifact,
             "target": self.target,
             "training": self.training,
+            "returns": self.returns,
             "cells": [
                 {
                     "algorithm": cell.algorithm,
@@ -97,14 +112,16 @@ class Comparison:
             )
             for cell in content["cells"]
         ]  # fmt: skip
-        return cls(content["artifact"], content["target"], content["training"], cells)
+        return cls(
+            content["artifact"], content["target"], content["training"], cells, content["returns"]
+        )
 
 
 def compare(
     artifact: str | Path,
     *,
     algos: Sequence[str] = (),
-    steps: int = 2_048,
+    steps: int | None = None,
     seeds: int = 10,
     episodes: int = 20,
     real: bool = True,
@@ -121,7 +138,8 @@ def compare(
         artifact: Name of a shipped environment, or a folder.
         algos: Algorithms, each `"name"` or `"name:steps"`; those of Stable-Baselines3 that handle
             the action space if not given.
-        steps: Environment steps where the algorithm does not say.
+        steps: Environment steps where the algorithm does not say; as many as the environment was
+            made for if not given.
         seeds: Agents of each algorithm in each environment.
         episodes: Real episodes for each agent.
         real: Whether to train in the real environment as well.
@@ -141,7 +159,7 @@ def compare(
     name = str(artifact)
     env = from_pretrained(name)
     algos = algos or default_algorithms(env.action_space)
-    plan = [parse_algorithm(text, steps) for text in algos]
+    plan = [parse_algorithm(text, steps or env.budget or _STEPS) for text in algos]
     config = read_config(name)
     target = config["target"]
     describe(target)  # Before anything is spent.
@@ -161,7 +179,24 @@ def compare(
         cells.append(
             Cell(task.algorithm, task.kind, task.steps, np.stack(returns), np.array(seconds))
         )
-    return Comparison(name, target, config["training"], cells)
+    known = config["results"].get("returns", {})
+    beside = {"random": random_return(target, episodes, first_seed)}
+    if "optimal" in known:
+        beside["optimal"] = known["optimal"]
+    return Comparison(name, target, config["training"], cells, beside)
+
+
+def random_return(target: str, episodes: int, seed: int) -> float:
+    """Mean real return of agents that act at random."""
+    import gymnasium as gym
+
+    envs = gym.make_vec(target, num_envs=episodes)
+    try:
+        envs.action_space.seed(seed)
+        returns, _ = play(envs, lambda _: envs.action_space.sample(), seed)
+        return float(returns.mean())
+    finally:
+        envs.close()
 
 
 def parse_algorithm(text: str, steps: int) -> tuple[str, int]:

@@ -16,8 +16,8 @@ class Critic(nn.Module):
     Args:
         mean: Mean of the target's observations, `[O]`.
         std: Their standard deviation, `[O]`.
-        learning_rate: Of Adam.
         generator: Source of the initial weights.
+        learning_rate: Of Adam.
     """
 
     mean: Tensor
@@ -25,7 +25,12 @@ class Critic(nn.Module):
     units: Tensor
 
     def __init__(
-        self, mean: Tensor, std: Tensor, learning_rate: float, generator: torch.Generator
+        self,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        generator: torch.Generator,
+        learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
         self.network = MLP((mean.shape[0], 64, 64, 1))

@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gtn_rl import checkpoint
 from gtn_rl.agents.cloning import Shape, parse_shape
-from gtn_rl.agents.learners import Learners
-from gtn_rl.checkpoint import Parts
+from gtn_rl.agents.learners import Student
 from gtn_rl.distill_config import DistillConfig, distillation_for
-from gtn_rl.envs.actions import Actions, make_actions
+from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
 from gtn_rl.errors import UsageError
+from gtn_rl.fitness import Teach
 from gtn_rl.inner import act
-from gtn_rl.outer.meta_gradient import MetaGradient
+from gtn_rl.loop import Stage
 from gtn_rl.pairs import Pairs
 from gtn_rl.pairs_artifact import save_pairs
-from gtn_rl.perfect import perfect_learner
-from gtn_rl.real_return import RealReturn
-from gtn_rl.run import run
+from gtn_rl.run import Result, State, go
 from gtn_rl.runlog import COLUMNS
 from gtn_rl.seeding import derive, generator
+from gtn_rl.stages.base import untrained
+from gtn_rl.stages.imitate import Imitate
+from gtn_rl.stages.judge import Judge
+from gtn_rl.stages.pretrain import Pretrain
+from gtn_rl.stages.search import Search
+from gtn_rl.stages.search_pairs import SearchPairs, random_pairs
+from gtn_rl.stages.teach import TeachLearners
 
-# Streams of random numbers besides those of `RealReturn`, which count from 0.
-_SCALE, _PAIRS, _SCORE, _CHOICE, _SEARCH = range(100, 105)
-
-Array = NDArray[np.floating]
-
-_COPIES, _LENGTH = 64, 64
-"""Real environments, and steps in each, that show the scale of observations."""
-
-_FINALISTS, _JUDGES = 16, 8
-"""Random pairs that come into the second round, and policies that judge each of them there."""
-
-
-@dataclass(frozen=True)
-class DistillResult:
-    """Learned pairs and what they cost.
-
-    Args:
-        pairs: The pairs with the best evaluation.
-        score: That evaluation: mean greedy real return of fresh policies.
-        real_steps: Steps of the real environment, evaluations included.
-        seconds: Wall time.
-        stopped: Why it ended: `"converged"`, `"real steps"`, `"minutes"` or `"interrupted"`.
-        rows: The log, one row per outer step.
-    """
-
-    pairs: Pairs
-    score: float
-    real_steps: int
-    seconds: float
-    stopped: str
-    rows: list[dict[str, Any]]
+_SCORE = 103  # A stream of random numbers besides those of the stages.
 
 
 def distill(
@@ -72,12 +43,13 @@ def distill(
     resume: bool = False,
     progress_bar: bool = True,
     command: str = "",
-) -> DistillResult:
+) -> Result:
     """Learn k (state, action) pairs from which fresh policies are cloned in a few gradient steps.
 
     The outer loop of `gtn_rl.train` with other parts: the teacher is the pairs and the learning
     rates, the learners are behaviour cloners (Lupu et al. 2024, section 4). No expert is needed:
-    pairs follow the gradient of the real return through the whole cloning.
+    pairs follow the gradient of the real return through the whole cloning. Where that does not
+    show the way, an expert is trained first (`config.warmup`).
 
     Args:
         target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
@@ -88,6 +60,9 @@ def distill(
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
 
+    Returns:
+        The pairs as `teacher`; `score` is the mean greedy real return of fresh policies.
+
     Raises:
         UsageError: Unknown target, or `out` already holds a run and `resume` is false.
         UnsupportedSpaceError: The target's spaces are not supported.
@@ -97,25 +72,47 @@ def distill(
         raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
     config = config or distillation_for(task.id)
-    shapes = config.shapes()
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
-    teach = partial(_teach, shapes=shapes, temperature=config.temperature)
-    count = sum(shape.count for shape in shapes)
-    with RealReturn(task, config.outer(), teach, count) as problem:
-        columns = {k: v for k, v in COLUMNS.items() if not k.startswith("evaluation_")}
-        columns["evaluation_min"] = COLUMNS["evaluation_min"]
-        columns |= {f"evaluation_{s.name}": f"mean over the {s.name} policies" for s in shapes}
-        parts, progress = run(
-            problem, config, folder, resume=resume, blank=_random(task, config),
-            start=lambda say: _start(task, config, problem, say),
-            assemble=lambda pairs: _parts(pairs, problem, config),
-            write=save_pairs, command=command, progress_bar=progress_bar, columns=columns,
-        )  # fmt: skip
-    assert isinstance(parts.best, Pairs)
-    return DistillResult(
-        parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
-        progress.rows,
+    pairs = random_pairs(task, config)
+    start = untrained(task, config.training()) if config.warmup else pairs
+    columns = {name: text for name, text in COLUMNS.items() if "_of_" not in name}
+    for shape in config.shapes():
+        columns[f"evaluation_of_{shape.name}"] = f"of the {shape.name} policies among them"
+    return go(
+        stages_of(target, task, config), State(start, later=pairs), target=task.id, config=config,
+        folder=folder, resume=resume,
+        budgets={"real_steps": config.max_real_steps, "minutes": config.max_minutes},
+        write=save_pairs, command=command, progress_bar=progress_bar, columns=columns,
+        ready=lambda teacher: isinstance(teacher, Pairs),
     )  # fmt: skip
+
+
+def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> list[Stage]:
+    """What a run does: find pairs, or an expert and its pairs; raise their return; judge."""
+    settings = config.training()
+    actions = make_actions(task.action_space, config.noise)
+    teach: Teach = partial(_teach, shapes=config.shapes(), temperature=config.temperature)
+
+    def teaching() -> TeachLearners:
+        return TeachLearners(
+            target, task, settings, _alone, teach, config.num_policies, epochs=config.epochs,
+            averaging=config.averaging,
+        )  # fmt: skip
+
+    stages: list[Stage] = [SearchPairs(task, actions, config)]
+    if config.warmup:
+        stages = [
+            Search(task, actions, settings),
+            Pretrain(task, actions, settings),
+            Imitate(task, actions, config, teach),
+        ]
+    if config.outer_steps:
+        stages.append(teaching())
+    return [*stages, Judge(teaching(), config.seed)]
+
+
+def _alone(teacher: nn.Module, count: int) -> nn.Module:
+    raise UsageError("pairs are learned by the meta-gradient, not by a population")
 
 
 def clone_returns(
@@ -147,84 +144,6 @@ def clone_returns(
 def _teach(
     teacher: nn.Module, generator: torch.Generator, *, create_graph: bool,
     shapes: Sequence[Shape], temperature: float,
-) -> Sequence[Learners]:  # fmt: skip
+) -> Sequence[Student]:  # fmt: skip
     assert isinstance(teacher, Pairs)
     return teacher.teach(shapes, generator, create_graph=create_graph, temperature=temperature)
-
-
-def _start(
-    task: Target, config: DistillConfig, problem: RealReturn, say: Callable[[str], None]
-) -> Pairs:
-    """The best of many random pairs, or an expert's experience, if there is one."""
-    if not config.warmup:
-        say("searching a start")
-        pairs, steps = _search(task, problem.actions, config)
-        problem.begin(pairs.mean, pairs.std, steps)
-        return pairs
-    expert, states = problem.start(say), problem.visited
-    std, mean = torch.std_mean(states, 0)
-    pairs = _random(task, config, mean=mean.numpy(), std=std.clamp_min(1e-6).numpy())
-    chosen = torch.randperm(len(states), generator=generator(config.seed, _CHOICE))[: pairs.count]
-    with torch.no_grad():
-        pairs.be(states[chosen], perfect_learner(expert, states[chosen].unsqueeze(0))[0])
-    return pairs
-
-
-def _search(task: Target, actions: Actions, config: DistillConfig) -> tuple[Pairs, int]:
-    """The best of `starts` random pairs by real return, and the real steps that took.
-
-    All teach a policy each; the best of these are judged by several policies, so that it is not the
-    luckiest that wins. Observations are scaled by what random actions see.
-    """
-    mean, std, total = _observed(task, actions, config.seed)
-    random = partial(_random, task, config, mean.numpy(), std.numpy())
-    candidates = random(members=config.starts)
-    shape = config.shapes()[0]
-    for policies, episodes in ((1, 1), (_JUDGES, 2)):
-        members = len(candidates.normal)
-        (stack,) = candidates.teach(
-            [replace(shape, count=members)], generator(config.seed, _SEARCH, policies)
-        )
-        with RealEnvs(task, actions, members, episodes) as real:
-            seed = derive(config.seed, _SEARCH, policies)
-            returns = real.evaluate(partial(act, [stack]), seed).view(-1, policies * episodes)
-            total += real.steps
-        best = returns.mean(1).argsort(descending=True)[:_FINALISTS]
-        chosen = (best * policies).repeat_interleave(_JUDGES)
-        following = random(members=len(chosen))
-        following.load_state_dict(
-            candidates.state_dict()
-            | {"normal": candidates.normal[chosen], "wanted": candidates.wanted[chosen]}
-        )
-        candidates = following
-    winner = random()
-    with torch.no_grad():
-        winner.normal.copy_(candidates.normal[0])
-        winner.wanted.copy_(candidates.wanted[0])
-    return winner, total
-
-
-def _random(
-    task: Target, config: DistillConfig, mean: Array | None = None, std: Array | None = None,
-    members: int = 0,
-) -> Pairs:  # fmt: skip
-    return Pairs(
-        task.observation_space, task.action_space, target=task.id, count=config.pairs,
-        steps=config.steps, optimizer=config.optimizer, learning_rate=config.first_rate(),
-        generator=generator(config.seed, _PAIRS), members=members, mean=mean, std=std,
-    )  # fmt: skip
-
-
-def _observed(task: Target, actions: Actions, seed: int) -> tuple[Tensor, Tensor, int]:
-    """Mean and deviation `[O]` of what random actions see, and the real steps that took."""
-    source = generator(seed, _SCALE)
-    with RealEnvs(task, actions, 1, _COPIES) as real:
-        real.reset(derive(seed, _SCALE))
-        rollout = real.rollout(partial(actions.uninformed, generator=source), _LENGTH, source)
-        std, mean = torch.std_mean(rollout.observation[rollout.valid], 0)
-        # An observation that never moved says nothing of its scale.
-        return mean, torch.where(std > 1e-6, std, torch.ones_like(std)), real.steps
-
-
-def _parts(pairs: nn.Module, problem: RealReturn, config: DistillConfig) -> Parts:
-    return Parts(pairs, MetaGradient(pairs, config.max_gradient_norm), problem, config.averaging)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.batch import Batch
-from gtn_rl.agents.draw import PERFECT, WHOLE, Group, draw, parse_group
+from gtn_rl.agents.draw import ENTROPY, OPTIMAL, WHOLE, Group, draw
 from gtn_rl.agents.learners import Learners, Student, distinct, train
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.config import TrainConfig
@@ -18,7 +18,7 @@ from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.gradients import even_out_data
 from gtn_rl.interaction import interact
-from gtn_rl.perfect import Perfect
+from gtn_rl.optimal import Optimal
 
 _TOGETHER = 8192
 """Observations of all members that an environment looks at together."""
@@ -27,7 +27,7 @@ _TOGETHER = 8192
 def inner_loop(
     env: SyntheticEnv, config: TrainConfig, generator: torch.Generator, *, create_graph: bool
 ) -> Sequence[Student]:
-    """Draw fresh learners and train them for `config.inner_steps` optimizer steps in `env`.
+    """Draw fresh learners and train each for `inner_steps` optimizer steps in `env`.
 
     The generator's state fixes the learners and all their data: the same state again gives the same
     training of a changed environment.
@@ -45,23 +45,25 @@ def inner_loop(
     """
     if env.horizon > 1:
         return interact(env, config, generator, create_graph=create_graph)
-    groups = [parse_group(text) for text in config.learners]
+    groups = config.groups
     whole = [group for group in groups if group.algorithm in WHOLE]
     drawn = draw(
         [group for group in groups if group.algorithm not in WHOLE],
-        env.noise_size,
+        env.observation_size,
         env.action_space,
         members=env.members,
-        learning_rate=config.learning_rate,
-        entropy=config.entropy,
+        learning_rate=config.learners.learning_rate,
+        entropy=ENTROPY,
         generator=generator,
-        dtype=env.initial_parameters.dtype,
+        dtype=env.reward_parameters.dtype,
     )
     trained: list[Student] = []
     with torch.set_grad_enabled(create_graph):
         for learners in drawn:
             batches = _batches(env, learners, config, generator)
-            trained.append(train(learners, batches, config.inner_steps, create_graph=create_graph))
+            trained.append(
+                train(learners, batches, config.learners.inner_steps, create_graph=create_graph)
+            )
         for group in whole:
             trained.append(_at_once(env, group, config, generator, create_graph))
     return trained
@@ -74,12 +76,12 @@ def _at_once(
     generator: torch.Generator,
     create_graph: bool,
 ) -> Student:
-    if group.algorithm == PERFECT:
-        return Perfect.of(env, group.count)
+    if group.algorithm == OPTIMAL:
+        return Optimal.of(env, group.count)
     return train_stock_agents(
         env, group.algorithm, group.hidden, group.activation, group.count,
-        group.steps or config.stock_steps, generator,
-        create_graph=create_graph, last=config.truncation, even=config.even_out,
+        group.steps or config.steps, generator,
+        create_graph=create_graph, last=config.dynamics.truncation, even=True,
     )  # fmt: skip
 
 
@@ -87,14 +89,18 @@ def _batches(
     env: SyntheticEnv, learners: Learners, config: TrainConfig, generator: torch.Generator
 ) -> list[Batch]:
     """The batches of a training, for all rows of a stack, in one pass of `env`."""
-    space, dtype = env.action_space, env.initial_parameters.dtype
+    space, dtype = env.action_space, env.reward_parameters.dtype
     counts = [count // env.members for _, count in learners.names]
-    shape = (sum(counts), distinct(learners, config.inner_steps), config.batch_size)
+    shape = (
+        sum(counts),
+        distinct(learners, config.learners.inner_steps),
+        config.learners.batch_size,
+    )
     noise = torch.randn(math.prod(shape), env.noise_size, generator=generator, dtype=dtype)
     # Batch by batch, what a curriculum shows the later.
     progress = torch.linspace(0, 1, shape[1]).view(1, -1, 1).expand(shape).reshape(-1)
     data = _said(env, noise, progress).view(env.members, *shape, -1)
-    if config.even_out and env.members == 1:
+    if env.members == 1:
         data = data[0]
         even_out_data(data, env.std)
 
@@ -107,7 +113,7 @@ def _batches(
 
     explore = torch.randn(*shape, action_size(space) + 1, generator=generator, dtype=dtype)
     exploration = rows(explore.expand(env.members, *explore.shape))
-    columns = (*rows(data).tensor_split([env.noise_size], -1), exploration)
+    columns = (*rows(data).tensor_split([env.observation_size], -1), exploration)
     unit = halves(space, dtype) if isinstance(space, spaces.Box) else None
     return [
         Batch(observation, lesson, explore, env.reward, unit)

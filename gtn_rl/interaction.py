@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.draw import ENTROPY
 from gtn_rl.agents.draw_interactive import draw_interactive
 from gtn_rl.agents.interactive import Interactive, train
 from gtn_rl.config import TrainConfig
@@ -19,7 +19,7 @@ LENGTH = 4
 def interact(
     env: SyntheticEnv, config: TrainConfig, generator: torch.Generator, *, create_graph: bool
 ) -> list[Interactive]:
-    """Draw fresh learners and train them for `config.inner_steps` optimizer steps in `env`.
+    """Draw fresh learners and train each for `inner_steps` optimizer steps in `env`.
 
     Args:
         env: Synthetic environment of a horizon above 1; each of its P members teaches the same
@@ -34,26 +34,24 @@ def interact(
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
     trained = []
-    for text in config.learners:
-        group = parse_group(text)
+    for group in config.groups:
         learners = draw_interactive(
-            group, env.noise_size, env.action_space, members=env.members,
-            learning_rate=config.learning_rate, entropy=config.entropy, generator=generator,
-            dtype=env.initial_parameters.dtype,
+            group, env.observation_size, env.action_space, members=env.members,
+            learning_rate=config.learners.learning_rate, entropy=ENTROPY, generator=generator,
+            dtype=env.reward_parameters.dtype,
         )  # fmt: skip
-        split = create_graph and config.even_out and env.members == 1
+        split = create_graph and env.members == 1
         world = SyntheticWorld(
             apart(env, group.count) if split else env,
             1 if split else group.count,
-            max(config.batch_size // LENGTH, 1),
+            max(config.learners.batch_size // LENGTH, 1),
             seed,
-            through=config.through_dynamics,
             shared=not split,
         )
         trained.append(
             train(
-                learners, world, config.inner_steps, seed, create_graph=create_graph,
-                last=config.truncation, segments=config.checkpointing,
+                learners, world, config.learners.inner_steps, seed, create_graph=create_graph,
+                last=config.dynamics.truncation, segments=config.dynamics.checkpointing,
             )
         )  # fmt: skip
     return trained

@@ -1,81 +1,30 @@
-"""The outer loop: whatever fills its slots, reinforcement or supervised learning, runs in this."""
+"""The outer loop: every stage of every kind of training runs in this one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
-from gtn_rl.checkpoint import Parts, Progress
-from gtn_rl.runlog import RunLog
-
-Objective = Callable[[Sequence[Any]], Tensor]
-"""A scalar to maximise, for trained learners; differentiable in their parameters.
-
-Learners are `gtn_rl.agents.learners.Stack`s here; of which kind is between a problem and itself.
-"""
+if TYPE_CHECKING:
+    from gtn_rl.run import Run, State
 
 
-class Problem(Protocol):
-    """What is to be taught, to whom, and how well they must do: all slots but the estimator's.
+class Estimator(Protocol):
+    """Proposes teachers, and changes its teacher by how well their learners did."""
 
-    What it does is a function of the teacher, the outer step and its own state alone, so that a
-    resumed run is the run that was never killed.
-    """
+    def ask(self, step: int) -> Any:
+        """The teacher, or a population, whose learners are to be trained."""
+        ...
 
-    evaluate_every: int
-    """Outer steps between evaluations."""
-
-    goal: float | None
-    """Evaluation that counts as solved."""
-
-    patience: int
-    """Evaluations without a better one, once solved, before the run stops."""
+    def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
+        """Move the teacher; what the log should say of it."""
+        ...
 
     @property
-    def real_steps(self) -> int:
-        """Steps of the real environment, or real examples, used so far; everything included."""
-        ...
-
-    def charge(self, real_steps: int) -> None:
-        """Count real steps that were taken for it elsewhere."""
-        ...
-
-    def limits(self, progress: Progress) -> Mapping[str, float]:
-        """The share of each budget that is spent; the run stops at 1."""
-        ...
-
-    def reset(self, step: int) -> None:
-        """Forget what hangs over from earlier outer steps; a checkpoint does not hold it."""
-        ...
-
-    def learning_rate(self, step: int) -> float:
-        """The estimator's step size."""
-        ...
-
-    def epochs(self, step: int) -> int:
-        """Updates of the teacher by one objective."""
-        ...
-
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> Sequence[Any]:
-        """The inner loop: fresh learners trained by the teacher; the same ones for the same step.
-
-        Args:
-            teacher: One teacher, or a population.
-            step: Outer step.
-            create_graph: Whether they are to be differentiated w.r.t. the teacher.
-        """
-        ...
-
-    def objective(
-        self, learners: Sequence[Any], step: int
-    ) -> tuple[Objective, dict[str, float | None]]:
-        """What is to be maximised, found with these learners on the real task, and log entries."""
-        ...
-
-    def evaluate(self, teacher: nn.Module, step: int) -> dict[str, float]:
-        """Log entries, `evaluation` among them: how good fresh learners of the teacher are."""
+    def teacher(self) -> nn.Module:
+        """The teacher as it stands, averaged where the estimator averages."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,46 +36,90 @@ class Problem(Protocol):
         ...
 
 
-def outer_loop(
-    problem: Problem, parts: Parts, progress: Progress, log: RunLog, save: Callable[[], None]
-) -> None:
-    """Improve a teacher until it has converged or a budget is used up (Such et al. 2020).
+class Stage(Protocol):
+    """A filling of the loop's slots: teacher, learner, objective, estimator.
+
+    What it does is a function of the state that it began with, the outer step and its own state
+    alone, so that a resumed run is the run that was never killed.
+    """
+
+    name: str
+    """What goes on, in words, for the progress bar."""
+
+    every: int
+    """Outer steps from one checkpoint to the next; what is no part of a checkpoint is forgotten
+    then (`reset`)."""
+
+    competes: bool
+    """Whether the teacher with the best evaluation is kept, and not the last one."""
+
+    @property
+    def estimator(self) -> Estimator:
+        """What moves the teacher; made by `begin`."""
+        ...
+
+    def begin(self, state: State) -> None:
+        """Take over what the stage before left, without a real step."""
+        ...
+
+    def reset(self, step: int) -> None:
+        """Forget what a checkpoint does not hold."""
+        ...
+
+    def train(self, teachers: Any, step: int) -> Any:
+        """The inner loop: fresh learners trained by the teachers; the same ones for a step."""
+        ...
+
+    def objective(self, trained: Any, step: int) -> Any:
+        """How well they do on the real task."""
+        ...
+
+    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
+        """Log entries; with `evaluation` among them the teacher may be the one that is kept."""
+        ...
+
+    def shares(self, step: int) -> Mapping[str, float]:
+        """The share of each of its own limits that is used; the stage is over at 1."""
+        ...
+
+    def converged(self, step: int) -> bool:
+        """Whether there is nothing left to gain."""
+        ...
+
+    def spent(self) -> int:
+        """Real steps taken since this was last asked, all of its randomness and judges included."""
+        ...
+
+    def end(self, state: State) -> None:
+        """Leave what the next stage needs; without a real step."""
+        ...
+
+    def close(self) -> None:
+        """Free environments and workers."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold of it, besides the estimator."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set it to a saved state."""
+        ...
+
+
+def outer_loop(stages: Sequence[Stage], run: Run) -> None:
+    """Improve a teacher, stage by stage, until all are over or a budget is used (Such et al. 2020).
 
     Args:
-        problem: What is to be taught.
-        parts: The teacher, the estimator that updates it, its average and its best.
-        progress: Where the run stands; brought up to date, `stopped` set at the end.
-        log: Told of every outer step.
-        save: Called after every evaluation.
+        stages: What is done, in order.
+        run: Counts costs, keeps the best, logs and saves; knows where a resumed run stands.
     """
-    first = progress.step
-    if not progress.rows:
-        _judge(problem, parts, progress, log, save, {})
-    while not progress.stopped:
-        step = progress.step
-        if step == first or step % problem.evaluate_every == 0:
-            problem.reset(step)
-        row = parts.estimator.step(problem, step)
-        parts.average.update_parameters(parts.teacher)
-
-        progress.step = step + 1
-        _, used = progress.spend(problem)
-        if progress.step % problem.evaluate_every == 0 or used >= 1:
-            _judge(problem, parts, progress, log, save, row)
-        else:
-            log.add(progress, row, used)
-
-
-def _judge(
-    problem: Problem, parts: Parts, progress: Progress, log: RunLog, save: Callable[[], None],
-    row: dict[str, Any],
-) -> None:  # fmt: skip
-    """Evaluate the averaged teacher, keep it if none was better, stop if it is time to."""
-    row |= problem.evaluate(parts.averaged, progress.step)
-    limit, used = progress.spend(problem)
-    if progress.judge(row["evaluation"], problem.goal, problem.patience):
-        parts.keep()
-    if used >= 1 and not progress.stopped:
-        progress.stopped = limit
-    log.add(progress, row, used)
-    save()
+    for stage in run.remaining(stages):
+        run.enter(stage)
+        while not run.over(stage):
+            teachers = stage.estimator.ask(run.step)
+            trained = stage.train(teachers, run.step)
+            score = stage.objective(trained, run.step)
+            row = stage.estimator.tell(trained, score, run.step)
+            run.record(stage, row)
+        run.leave(stage)

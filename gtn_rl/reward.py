@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from gtn_rl import checkpoint
-from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents.draw import ENTROPY
 from gtn_rl.agents.draw_interactive import check_interactive, draw_interactive
 from gtn_rl.agents.interactive import train as train_learners
 from gtn_rl.agents.learners import Student
-from gtn_rl.checkpoint import Parts
-from gtn_rl.config import TrainConfig
+from gtn_rl.artifact import from_pretrained, total_costs
+from gtn_rl.config import Outer, TrainConfig
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.envs.heads import HEADS
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.rewarded import RewardedWorld
+from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.executors.batch import Batch
 from gtn_rl.interaction import LENGTH, apart
-from gtn_rl.real_return import RealReturn
+from gtn_rl.loop import Stage
 from gtn_rl.reward_artifact import save_reward
-from gtn_rl.run import run
-from gtn_rl.settings import settings_for
-from gtn_rl.train import assemble
+from gtn_rl.run import Result, State, go
+from gtn_rl.runlog import COLUMNS
+from gtn_rl.stages.base import untrained
+from gtn_rl.stages.convert import Convert
+from gtn_rl.stages.expert import ImitateExpert, load_expert
+from gtn_rl.stages.judge import Judge
+from gtn_rl.stages.pretrain import Pretrain
+from gtn_rl.stages.search import Search
+from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.targets import config_for
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
 """Learners that are trained with a reward network, if no others are asked for."""
 
 
-@dataclass(frozen=True)
-class RewardResult:
-    """A trained reward network and what it cost.
-
-    Args:
-        reward: The network with the best evaluation.
-        score: That evaluation: mean greedy real return of fresh learners.
-        real_steps: Steps of the real environment, those of all learners included.
-        seconds: Wall time.
-        stopped: Why it ended: `"converged"`, `"real steps"`, `"minutes"` or `"interrupted"`.
-        rows: The log, one row per outer step.
-    """
-
-    reward: RewardNetwork
-    score: float
-    real_steps: int
-    seconds: float
-    stopped: str
-    rows: list[dict[str, Any]]
+def reward_config_for(target: str) -> TrainConfig:
+    """The settings with which a target's reward is trained if nothing else is asked for."""
+    # Learners take some 30,000 real steps in an outer step, and as many for each member of a
+    # population; what evolves are hundreds of weights, not the few numbers of a presentation.
+    outer = Outer(steps=16, every=4, learning_rate=3e-3, strategy="snes", deviation=0.1)
+    return replace(config_for(target), estimator="meta-gradient", outer=outer)
 
 
 def train_reward(
@@ -67,7 +59,7 @@ def train_reward(
     resume: bool = False,
     progress_bar: bool = True,
     command: str = "",
-) -> RewardResult:
+) -> Result:
     """Meta-train a reward with which fresh learners soon do well in the real environment.
 
     Learners train for `inner_steps` updates on real dynamics with the learned reward; their real
@@ -78,14 +70,18 @@ def train_reward(
     Args:
         target: Gymnasium id, or a function that makes an environment.
         out: Folder for the artifact, logs and checkpoints; made if missing.
-        config: Settings; those of `gtn_rl.train`, of which agreement and the synthetic
-            environment's own have no use here.
+        config: Settings; those of `reward_config_for` if not given. Horizon, dynamics, workers and
+            the parts that evolution moves have no use here.
         form: Of the reward network, `action`, `state` or `potential`.
         additive: Whether the learned reward is added to the real one.
         terms: Whether the network of `state` is also shown the real reward.
         resume: Go on with the run that `out` holds.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
+
+    Returns:
+        The reward network as `teacher`; `score` is the mean greedy real return of fresh learners
+        that were trained with it.
 
     Raises:
         UsageError: Unknown target or form, learners that do not fit, or `out` holds a run.
@@ -95,57 +91,88 @@ def train_reward(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
-    config = config or settings_for(task.id, dynamics=True)
-    if config.executor != "batch":
-        raise UsageError("reward networks are trained with --executor batch")
-    # Of the start only the reward is of interest, not the states in which it would be taught.
-    config = replace(
-        config, learners=config.learners or LEARNERS, imitation=0, horizon=1,
-        coverage=False, fits=1, introduction=(), centred=0.0, fade=0.0, score_gap=0.0, rare=0.0,
-        wide=0.0, reward_scale=config.reward_scale[:1],
-        head=config.head or HEADS[type(task.action_space)][0],
+    config = _settings(config or reward_config_for(task.id), task)
+    blank = RewardNetwork(
+        task.observation_space, task.action_space, target=task.id, form=form, additive=additive,
+        terms=terms, hidden=config.hidden,
     )  # fmt: skip
-    for text in config.learners:
-        check_interactive(parse_group(text), task.action_space)
-
-    def fresh(mean: Any = None, std: Any = None) -> RewardNetwork:
-        return RewardNetwork(
-            task.observation_space, task.action_space, target=task.id, form=form, mean=mean,
-            std=std, additive=additive, terms=terms, hidden=config.hidden,
-            head=config.head if form == "action" else "",
-        )  # fmt: skip
-
+    start, before = untrained(task, config), dict[str, float]()
+    if config.init:
+        start, before = from_pretrained(config.init, target=task.id), total_costs(config.init)
+    stages = [
+        *_policy(task, config, form),
+        Convert(lambda state: _first(blank, state.teacher), "making a reward network"),
+        *([_teaching(target, task, config)] if config.outer.steps else []),
+        Judge(_teaching(target, task, config), config.seed),
+    ]
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    return go(
+        stages, State(start, later=blank), target=task.id, config=config, folder=folder,
+        resume=resume,
+        budgets={"real_steps": config.max_real_steps, "minutes": config.max_minutes},
+        write=save_reward, command=command, progress_bar=progress_bar, columns=COLUMNS,
+        before=before, ready=lambda teacher: isinstance(teacher, RewardNetwork),
+    )  # fmt: skip
+
+
+def _settings(config: TrainConfig, task: Target) -> TrainConfig:
+    """The settings, with learners that gather experience of their own.
+
+    Raises:
+        UsageError: Learners or workers that cannot be used.
+    """
+    if config.workers.executor != "batch":
+        raise UsageError("reward networks are trained with --workers.executor batch")
+    if config.stock:
+        raise UsageError("reward networks are trained by learners such as 4xppo@tanh:64-64")
+    learners = replace(config.learners, kinds=config.learners.kinds or LEARNERS)
+    outer = replace(config.outer, moving=())
+    config = replace(config, learners=learners, outer=outer, horizon=1)
+    for group in config.groups:
+        check_interactive(group, task.action_space)
+    return config
+
+
+def _policy(task: Target, config: TrainConfig, form: str) -> list[Stage]:
+    """Find the environment whose reward or, for other forms, whose scales are the start."""
+    actions = make_actions(task.action_space, config.noise)
+    if config.init:
+        return []
+    if config.expert:
+        return [ImitateExpert(task, actions, config, load_expert(config.expert, task))]
+    if form == "action" and config.pretrain.real_steps:
+        return [Search(task, actions, config), Pretrain(task, actions, config)]
+    return [Search(task, actions, config)]
+
+
+def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
+    """A reward network to start with, as the form of another is."""
+    assert isinstance(env, SyntheticEnv)
+    if blank.form == "action":
+        return RewardNetwork.of(env, additive=blank.additive)
+    reward = blank.like(1)
+    reward.mean.copy_(env.mean)
+    reward.std.copy_(env.std)
+    return reward
+
+
+def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> TeachLearners:
+    """The stage in which learners on real dynamics are given the rewards of a network."""
+
+    def members(teacher: nn.Module, count: int) -> RewardNetwork:
+        assert isinstance(teacher, RewardNetwork)
+        return teacher.like(count)
 
     def teach(
         teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]:
         assert isinstance(teacher, RewardNetwork)
         learners, steps = _on_real(teacher, generator, create_graph, task, config)
-        problem.charge(steps)
+        stage.charge(steps)
         return learners
 
-    def start(say: Callable[[str], None]) -> RewardNetwork:
-        env = problem.start(say)
-        if form == "action":
-            return RewardNetwork.of(env, additive=additive)
-        return fresh(env.mean.numpy(), env.std.numpy())
-
-    def parts_of(reward: nn.Module) -> Parts:
-        assert isinstance(reward, RewardNetwork)
-        problem.blank = reward.blank
-        return assemble(reward, problem, Batch(problem), config)
-
-    with RealReturn(task, config, teach) as problem:
-        parts, progress = run(
-            problem, config, folder, resume=resume, blank=fresh(), start=start, assemble=parts_of,
-            write=save_reward, command=command, progress_bar=progress_bar,
-        )  # fmt: skip
-    assert isinstance(parts.best, RewardNetwork)
-    return RewardResult(
-        parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
-        progress.rows,
-    )  # fmt: skip
+    stage = TeachLearners(target, task, config, members, teach)
+    return stage
 
 
 def _on_real(
@@ -154,26 +181,25 @@ def _on_real(
 ) -> tuple[list[Student], int]:  # fmt: skip
     """Fresh learners, trained on real dynamics, and how many real steps that took."""
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    actions = make_actions(task.action_space, config.outer_noise)
+    actions, own = make_actions(task.action_space, config.noise), config.learners
     trained: list[Student] = []
     steps = 0
-    for text in config.learners:
-        group = parse_group(text)
+    for group in config.groups:
         learners = draw_interactive(
             group, task.observation_space.shape[0], task.action_space, members=reward.members,
-            learning_rate=config.learning_rate, entropy=config.entropy, generator=generator,
+            learning_rate=own.learning_rate, entropy=ENTROPY, generator=generator,
         )  # fmt: skip
-        split = create_graph and config.even_out and reward.members == 1
+        split = create_graph and reward.members == 1
         world = RewardedWorld(
             task, apart(reward, group.count) if split else reward, actions,
-            1 if split else group.count, max(config.batch_size // LENGTH, 1), seed,
+            1 if split else group.count, max(own.batch_size // LENGTH, 1), seed,
             shared=not split,
         )  # fmt: skip
         try:
             trained.append(
                 train_learners(
-                    learners, world, config.inner_steps, seed, create_graph=create_graph,
-                    last=config.truncation,
+                    learners, world, own.inner_steps, seed, create_graph=create_graph,
+                    last=config.dynamics.truncation,
                 )
             )  # fmt: skip
             steps += world.steps

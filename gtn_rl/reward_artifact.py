@@ -53,7 +53,6 @@ def save_reward(
         "terms": reward.terms,
         "hidden": list(reward.hidden),
         "discount": reward.discount,
-        "head": reward.head,
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
@@ -79,7 +78,6 @@ def load_reward(name_or_path: str | Path) -> RewardNetwork:
             decode_space(config["observation_space"]), decode_space(config["action_space"]),
             target=config["target"], form=config["form"], additive=config["additive"],
             terms=config["terms"], hidden=tuple(config["hidden"]), discount=config["discount"],
-            head=config.get("head", ""),
         )  # fmt: skip
 
     return read_artifact(locate(name_or_path), make)

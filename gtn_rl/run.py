@@ -1,74 +1,367 @@
-"""A run of the outer loop, begun or resumed, logged, saved, and ended by whatever ends it."""
+"""One run of the outer loop: what stages hand on, what it costs, its log and its checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gtn_rl import checkpoint
-from gtn_rl.checkpoint import Parts, Progress
-from gtn_rl.loop import outer_loop
-from gtn_rl.real_return import RealReturn
-from gtn_rl.runlog import COLUMNS, RunLog
+from gtn_rl.critic import Critic
+from gtn_rl.loop import Stage, outer_loop
+from gtn_rl.runlog import RunLog
 
 
-def run(
-    problem: RealReturn,
-    config: Any,
-    folder: Path | None,
-    *,
-    resume: bool,
-    blank: nn.Module,
-    start: Callable[[Callable[[str], None]], nn.Module],
-    assemble: Callable[[nn.Module], Parts],
-    write: Callable[..., Path],
-    command: str,
-    progress_bar: bool,
-    columns: Mapping[str, str] = COLUMNS,
-) -> tuple[Parts, Progress]:
-    """Go through the outer loop of a problem; what it leaves and what it cost.
+@dataclass
+class State:
+    """What one stage hands to the next.
 
     Args:
-        problem: What to solve.
+        teacher: The module that is trained.
+        critic: Values of the real task, once something is known of them.
+        visited: States `[M, O]` that agents met in the target.
+        returns: Real returns known so far: `random`, `optimal`, and those of final learners.
+        later: What the teacher becomes, where that is another kind of module.
+        length: Steps of a real episode, on average, of agents that do well; 0 if not known.
+    """
+
+    teacher: nn.Module
+    critic: Critic | None = None
+    visited: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    returns: dict[str, float] = field(default_factory=dict)
+    later: nn.Module | None = None
+    length: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold of it."""
+        critic = self.critic
+        return {
+            "teacher": self.teacher.state_dict(),
+            "critic": None if critic is None else critic.state_dict(),
+            "critic_optimizer": None if critic is None else critic.optimizer.state_dict(),
+            "visited": self.visited,
+            "returns": dict(self.returns),
+            "length": self.length,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set it to a saved state."""
+        if self.later is not None and state["teacher"].keys() == self.later.state_dict().keys():
+            self.teacher = self.later
+        load_sized(self.teacher, state["teacher"])
+        self.visited, self.returns = state["visited"], dict(state["returns"])
+        self.length = state["length"]
+        if state["critic"] is not None:
+            size = len(state["critic"]["mean"])
+            self.critic = Critic(torch.zeros(size), torch.ones(size), generator=torch.Generator())
+            self.critic.load_state_dict(state["critic"])
+            self.critic.optimizer.load_state_dict(state["critic_optimizer"])
+
+
+def load_sized(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state whose buffers and parameters may have grown since the module was made."""
+    for name, tensor in state.items():
+        owner = module.get_submodule(name.rpartition(".")[0])
+        own = getattr(owner, name.rpartition(".")[2])
+        if own.shape != tensor.shape:
+            own.data = tensor.clone()
+    module.load_state_dict(state)
+
+
+@dataclass
+class Progress:
+    """Where a run stands, besides tensors.
+
+    Args:
+        stage: Number of the stage that is on.
+        step: Outer steps done in it.
+        steps: Outer steps done in all.
+        real_steps: Steps of the real environment, or real examples; everything included.
+        seconds: Wall time, all sittings together.
+        best: Best evaluation of the stage so far.
+        since_best: Evaluations since then.
+        stopped: Why the run ended, or an empty string.
+        cut: The budget that ended a stage before its time, or an empty string.
+        rows: The log.
+        before: What the artifact cost that the run began from (`init`): `real_steps`, `seconds`.
+    """
+
+    stage: int = 0
+    step: int = 0
+    steps: int = 0
+    real_steps: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    since_best: int = 0
+    stopped: str = ""
+    cut: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    before: dict[str, float] = field(default_factory=dict)
+
+    def costs(self) -> dict[str, Any]:
+        """What the run cost so far, with what it began from, and why it ended."""
+        costs = {"real_steps": self.real_steps, "seconds": round(self.seconds, 1)}
+        costs |= {f"{name}_of_init": value for name, value in self.before.items()}
+        return costs | {"outer_steps": self.steps, "stopped": self.stopped or "still running"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained teacher and what it cost.
+
+    Args:
+        teacher: The teacher with the best evaluation of the last stage.
+        score: That evaluation; not a number if there was none.
+        scores: What else was measured: real returns of random agents (`random`), of the optimal
+            policy of the teacher (`optimal`) and of final learners by their names, or accuracies.
+        real_steps: Steps of the real environment, or real examples, evaluations included.
+        seconds: Wall time.
+        stopped: Why it ended: `"done"`, `"converged"`, a budget, or `"interrupted"`.
+        rows: The log, one row per outer step (columns: `gtn_rl.runlog.COLUMNS`).
+    """
+
+    teacher: Any
+    score: float
+    scores: dict[str, float]
+    real_steps: int
+    seconds: float
+    stopped: str
+    rows: list[dict[str, Any]]
+
+
+class Run:
+    """What the outer loop needs besides its stages.
+
+    Args:
+        state: What the first stage begins with.
+        budgets: Largest `real_steps` and `minutes`, as far as there are any.
+        log: Told of every outer step.
+        save: Called with the state at every checkpoint.
+        patience: Evaluations without a better one after which a stage is over; no such limit if 0.
+    """
+
+    def __init__(
+        self, state: State, budgets: Mapping[str, float], log: RunLog,
+        save: Callable[[Run, Stage | None], None], patience: int = 0,
+    ) -> None:  # fmt: skip
+        self.state, self.progress, self.log = state, Progress(), log
+        self._budgets, self._save, self._patience = budgets, save, patience
+        self._inside: dict[str, Any] | None = None
+        self.best = state.teacher
+        self._clock = time.perf_counter()
+        self._count = 1
+        self._cost = (0, 0.0)
+
+    @property
+    def step(self) -> int:
+        """The outer step of the stage that is on."""
+        return self.progress.step
+
+    def resume(self, content: Mapping[str, Any]) -> None:
+        """Stand where a checkpoint was written."""
+        self.progress = Progress(**content["progress"])
+        self.state.load_state_dict(content["state"])
+        self._inside = content["stage"]
+
+    def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+        """The stages that are not over, each closed when the next one begins."""
+        self._count = len(stages)
+        while self.progress.stage < len(stages) and not self.progress.stopped:
+            stage = stages[self.progress.stage]
+            try:
+                yield stage
+            finally:
+                stage.close()
+        self.progress.stopped = self.progress.stopped or self.progress.cut or "done"
+
+    def enter(self, stage: Stage) -> None:
+        """Begin a stage, or go on in the middle of the one that was killed."""
+        self.log.say(stage.name, self.progress.stage, self._count)
+        stage.begin(self.state)
+        if self._inside is not None:
+            stage.load_state_dict(self._inside["stage"])
+            stage.estimator.load_state_dict(self._inside["estimator"])
+            self.best = copy.deepcopy(stage.estimator.teacher)
+            load_sized(self.best, self._inside["best"])
+            self._inside = None
+        else:
+            self.progress.best = -math.inf
+            self.best = copy.deepcopy(stage.estimator.teacher)
+            self._evaluate(stage, {}, last=False)
+        self._cost = (0, 0.0)
+        stage.reset(self.step)
+
+    def over(self, stage: Stage) -> bool:
+        """Whether a stage, or the run, has come to its end."""
+        self._spend(stage)
+        spent, share = self._used()
+        if share >= 1:
+            self.progress.stopped = spent
+            return True
+        stalled = 0 < self._patience <= self.progress.since_best
+        if stalled or stage.converged(self.step) or self._share(stage) >= 1:
+            return True
+        spent, share = self._used(ahead=True)
+        if share >= 1:
+            # What is left is for the stages after it.
+            self.progress.cut = spent
+        return share >= 1
+
+    def record(self, stage: Stage, row: dict[str, Any]) -> None:
+        """Count and log an outer step; evaluate and save where it is time to."""
+        before = self.progress.real_steps, self.progress.seconds
+        self.progress.step += 1
+        self.progress.steps += 1
+        self._spend(stage)
+        last = max(self._share(stage), self._used(ahead=True)[1]) >= 1
+        if self.step % stage.every == 0 or last:
+            self._evaluate(stage, row, last=last)
+            self._save(self, stage)
+            stage.reset(self.step)
+        else:
+            self.log.add(self.progress, row, self.share(stage))
+        self._cost = (
+            max(self._cost[0], self.progress.real_steps - before[0]),
+            max(self._cost[1], self.progress.seconds - before[1]),
+        )
+
+    def leave(self, stage: Stage) -> None:
+        """Make the best teacher the one that is handed on."""
+        self.state.teacher = self.best
+        stage.end(self.state)
+        self.progress.stage += 1
+        self.progress.step, self.progress.since_best = 0, 0
+        self._save(self, None)
+
+    def share(self, stage: Stage) -> float:
+        """How much of the run is done, at least."""
+        own = min(max(self._share(stage), 0.0), 1.0)
+        return max((self.progress.stage + own) / self._count, min(self._used()[1], 1.0))
+
+    def checkpoint(self, stage: Stage | None) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        inside = None if stage is None else {
+            "stage": stage.state_dict(),
+            "estimator": stage.estimator.state_dict(),
+            "best": self.best.state_dict(),
+        }  # fmt: skip
+        return {
+            "progress": asdict(self.progress),
+            "state": self.state.state_dict(),
+            "stage": inside,
+        }
+
+    def result(self) -> Result:
+        """What came of it."""
+        progress = self.progress
+        self.state.teacher.requires_grad_(False)
+        score = progress.best if math.isfinite(progress.best) else math.nan
+        return Result(
+            self.state.teacher, score, dict(self.state.returns), progress.real_steps,
+            progress.seconds, progress.stopped, progress.rows,
+        )  # fmt: skip
+
+    def _spend(self, stage: Stage) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        self.progress.real_steps += stage.spent()
+
+    def _used(self, *, ahead: bool = False) -> tuple[str, float]:
+        """The budget of the run of which most is used, and the share.
+
+        Args:
+            ahead: After another outer step that takes as much as the dearest so far.
+        """
+        real_steps, seconds = self.progress.real_steps, self.progress.seconds
+        if ahead:
+            real_steps, seconds = real_steps + self._cost[0], seconds + self._cost[1]
+        used = {
+            "real steps": real_steps / self._budgets.get("real_steps", math.inf),
+            "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
+        }
+        return max(used.items(), key=lambda item: item[1])
+
+    def _share(self, stage: Stage) -> float:
+        return max(stage.shares(self.step).values(), default=0.0)
+
+    def _evaluate(self, stage: Stage, row: dict[str, Any], *, last: bool) -> None:
+        row |= stage.evaluate(self.step, last=last)
+        self._spend(stage)
+        if "evaluation" in row:
+            score, best = row["evaluation"], self.progress.best
+            self.progress.since_best = 0 if score > best else self.progress.since_best + 1
+            if score >= best or not stage.competes:
+                # Of equals the later: it has been trained longer.
+                self.progress.best = score
+                self.best = copy.deepcopy(stage.estimator.teacher)
+        if row:
+            self.log.add(self.progress, row, self.share(stage))
+
+
+def go(
+    stages: Sequence[Stage], state: State, *, target: str, config: Any, folder: Path | None,
+    resume: bool, budgets: Mapping[str, float], write: Callable[..., Path], command: str,
+    progress_bar: bool, columns: Mapping[str, str], before: Mapping[str, float] | None = None,
+    patience: int = 0, ready: Callable[[nn.Module], bool] = lambda _: True,
+) -> Result:  # fmt: skip
+    """Run stages from their start, or from a checkpoint, to their artifact.
+
+    Args:
+        stages: What is done.
+        state: What the first one begins with.
+        target: Of the run.
         config: Its settings, a dataclass with a `seed`.
         folder: Of the artifact, the logs and the checkpoints, if there is one.
         resume: Whether to go on with what the folder holds.
-        blank: A teacher of the shape of those to come, for what a checkpoint is loaded into.
-        start: Finds the teacher to start from; is given what to tell of it to.
-        assemble: The parts of a run, for a teacher.
+        budgets: Largest `real_steps` and `minutes`.
         write: Saves a teacher to the folder, with `training` and `results`.
         command: Recorded in the artifact as the way to reproduce it.
         progress_bar: Whether to show a progress bar.
         columns: Of the log.
+        before: What the given start cost, if one is given.
+        patience: As of `Run`.
+        ready: Whether a teacher is one that can be saved as an artifact.
     """
-    target = problem.task.id
-    progress = Progress()
-    parts = assemble(blank)
-    going = folder is not None and resume and checkpoint.started(folder)
-    if folder is not None and going:
-        progress = checkpoint.load(folder, target, config, parts)
 
-    def save() -> None:
-        if folder is not None:
-            settings = {"seed": config.seed, "command": command, "config": asdict(config)}
-            results = {"meta_validation": progress.best}
-            write(parts.best, folder, training=progress.costs() | settings, results=results)
-            checkpoint.save(folder, target, config, progress, parts)
+    def save(run: Run, stage: Stage | None) -> None:
+        if folder is None:
+            return
+        teacher = run.best if stage is not None else run.state.teacher
+        if ready(teacher):
+            training = run.progress.costs() | {
+                "seed": config.seed, "command": command, "config": asdict(config)
+            }  # fmt: skip
+            write(teacher, folder, training=training, results={"returns": run.state.returns})
+        ended = stage is None and run.progress.stopped not in ("", "done")
+        if not ended and not run.progress.cut:
+            # What a budget ended goes on, with a larger one, in the middle of its stage.
+            checkpoint.save(folder, target, config, run.checkpoint(stage))
 
-    with RunLog(folder, progress.rows, progress=progress_bar, columns=columns) as log:
+    content = None
+    if folder is not None and resume and checkpoint.started(folder):
+        content = checkpoint.load(folder, target, config)
+    rows = [] if content is None else content["progress"]["rows"]
+    with RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
+        run = Run(state, budgets, log, save, patience)
+        run.progress.before = dict(before or {})
+        if content is not None:
+            run.resume(content)
+            if run.progress.stopped not in ("done", "converged"):
+                run.progress.stopped = ""
+            run.progress.cut = ""
         try:
-            if not going:
-                parts = assemble(start(log.say))
-                progress.before = problem.before
-                progress.spend(problem)
-                if folder is not None:
-                    # A run that ends before its first evaluation can still be resumed.
-                    checkpoint.save(folder, target, config, progress, parts)
-            outer_loop(problem, parts, progress, log, save)
+            outer_loop(stages, run)
         except KeyboardInterrupt:
-            progress.stopped = "interrupted"
-    return parts, progress
+            run.progress.stopped = "interrupted"
+            state.teacher = run.best
+        else:
+            save(run, None)
+    return run.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from gtn_rl.agents.draw import ALGORITHMS
-from gtn_rl.checkpoint import Progress
 from gtn_rl.files import write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from gtn_rl.run import Progress
+
 COLUMNS = {
-    "step": "outer steps done",
+    "stage": "number of the stage that was on, from 0",
+    "step": "outer steps done, of all stages",
     "real_steps": "steps of the real environment so far, evaluations included",
     "seconds": "seconds so far",
     "return": "mean real return of the step's learners over episodes that ended in it; of evolved "
@@ -29,9 +32,13 @@ COLUMNS = {
     "surrogate": "PPO surrogate before the step's last update",
     "gradient_norm": "norm of the meta-gradient of the step's last update, before clipping",
     "critic_error": "critic's squared error relative to the variance of its targets",
-    "evaluation": "mean greedy real return of fresh learners in the averaged environment",
-    "evaluation_min": "the worst of these learners",
-    **{f"evaluation_{name}": f"mean over the {name} learners among them" for name in ALGORITHMS},
+    "evaluation": "greedy real return of the optimal policy (pretraining), or of fresh learners, "
+    "the mean of the kinds",
+    "evaluation_min": "the worst episode, or the worst of these learners",
+    **{
+        f"evaluation_of_{name}": f"interquartile mean over the {name} learners among them"
+        for name in ALGORITHMS
+    },
 }
 """Columns of `log.csv`, each with what it means."""
 
@@ -65,18 +72,19 @@ class RunLog:
         self._bar = tqdm(
             total=1.0,
             disable=not progress,
-            bar_format="{desc} {percentage:3.0f}% of budget |{bar:20}| {elapsed}<{remaining} "
-            "{postfix}",
+            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} {postfix}",
         )
-        self._bar.set_description("meta-training")
+        self._quiet = not progress and folder is not None
         if self._path is not None:
             lines = [",".join(columns)]
             lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
             write_text(self._path, "\n".join(lines) + "\n")
 
-    def say(self, what: str) -> None:
-        """Show what goes on before the first outer step."""
-        self._bar.set_postfix_str(what)
+    def say(self, what: str, stage: int, stages: int) -> None:
+        """Show which stage of how many is on."""
+        self._bar.set_description(f"{stage + 1}/{stages} {what}" if stages > 1 else what)
+        if self._quiet:
+            print(f"{stage + 1}/{stages} {what}", file=sys.stderr, flush=True)
 
     def add(self, progress: Progress, values: Mapping[str, Any], used: float) -> None:
         """Log one outer step, in `progress.rows` too.
@@ -84,10 +92,11 @@ class RunLog:
         Args:
             progress: Where the run stands.
             values: Values for others of the columns; those that are `None` are left out.
-            used: Share of the budget that is used up.
+            used: Share of the run that is done.
         """
         known = {
-            "step": progress.step,
+            "stage": progress.stage,
+            "step": progress.steps,
             "real_steps": progress.real_steps,
             "seconds": round(progress.seconds, 3),
             **{k: round(v, 6) for k, v in values.items() if v is not None},

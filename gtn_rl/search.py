@@ -18,7 +18,7 @@ from gtn_rl.seeding import generator
 from gtn_rl.space import ACTIVATIONS, CNN_CHANNELS, KINDS, MLP_UNITS, Limits, parameters_of
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
-from gtn_rl.supervised.problem import accuracy, taught
+from gtn_rl.supervised.evaluate import accuracy, taught
 
 _PROXY, _TRUTH = range(10, 12)
 

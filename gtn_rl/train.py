@@ -1,53 +1,29 @@
-"""Meta-training of a synthetic environment, from its start to its artifact."""
+"""Meta-training of a synthetic environment, from its stages to its artifact."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
 from gtn_rl import checkpoint
-from gtn_rl.artifact import save_pretrained
-from gtn_rl.checkpoint import Parts
+from gtn_rl.artifact import from_pretrained, read_config, save_pretrained, total_costs
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.synthetic import SHOWING, SyntheticEnv
-from gtn_rl.envs.targets import Factory, describe
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.executors import make_executor
-from gtn_rl.outer.estimator import Estimator
-from gtn_rl.outer.evolution import Evolution, Executor, make_strategy
-from gtn_rl.outer.meta_gradient import MetaGradient
-from gtn_rl.real_return import RealReturn
-from gtn_rl.run import run
-from gtn_rl.settings import settings_for
-from gtn_rl.start import untrained
-from gtn_rl.starts import best_start
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A trained synthetic environment and what it cost.
-
-    Args:
-        env: The environment with the best evaluation.
-        score: That evaluation: mean greedy real return of fresh learners.
-        real_steps: Steps of the real environment, evaluations included.
-        seconds: Wall time.
-        stopped: Why it ended: `"converged"`, `"real steps"`, `"minutes"` or `"interrupted"`.
-        rows: The log, one row per outer step (columns: `gtn_rl.runlog.COLUMNS`).
-    """
-
-    env: SyntheticEnv
-    score: float
-    real_steps: int
-    seconds: float
-    stopped: str
-    rows: list[dict[str, Any]]
+from gtn_rl.loop import Stage
+from gtn_rl.run import Result, State, go
+from gtn_rl.runlog import COLUMNS
+from gtn_rl.stages.base import untrained
+from gtn_rl.stages.dynamics import LearnDynamics
+from gtn_rl.stages.expert import ImitateExpert, load_expert
+from gtn_rl.stages.judge import Judge
+from gtn_rl.stages.pretrain import Pretrain
+from gtn_rl.stages.search import Search
+from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.targets import config_for
 
 
 def train(
@@ -58,19 +34,20 @@ def train(
     resume: bool = False,
     progress_bar: bool = True,
     command: str = "",
-) -> TrainResult:
+) -> Result:
     """Meta-train a synthetic environment for a target by real return.
 
-    Each outer step trains fresh learners in the environment, lets them act in the target, and
-    changes the environment along the gradient of their real return through their whole training
-    (Such et al. 2020, section 3, with return in the place of the validation loss); or, with the
-    estimator `evolution`, does so for a population of environments and goes where the best are.
+    A policy for the target is found first, as what the environment rewards most (search, then
+    policy gradient). Then fresh learners are trained in the environment, act in the target, and how
+    the environment presents what it teaches is changed so that their return rises: by evolution, or
+    along the gradient of their real return through their whole training (Such et al. 2020, section
+    3, with return in the place of the validation loss).
 
     Args:
         target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
             bounded `Box` actions, or a function that makes one.
         out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
-        config: Settings; those that `gtn_rl.settings` has for the target if not given.
+        config: Settings; the defaults, and what `gtn_rl.targets` says of the target, if not given.
         resume: Go on with the run that `out` holds, as if it had never stopped.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
@@ -83,41 +60,61 @@ def train(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
-    config = (config or settings_for(task.id)).for_space(task.action_space)
+    config = (config or config_for(task.id)).for_space(task.action_space)
+    start, before = _start(task, config)
+    stages = stages_of(target, task, config, start)
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
-    with (
-        RealReturn(task, config) as problem,
-        closing(make_executor(target, config, problem)) as executor,
-    ):
-        several = config.practised or (config.experts > 1 and not config.init)
-        parts, progress = run(
-            problem, config, folder, resume=resume, blank=untrained(task, config),
-            start=partial(best_start, target, problem) if several else problem.start,
-            assemble=lambda env: assemble(env, problem, executor, config),
-            write=save_pretrained, command=command, progress_bar=progress_bar,
-        )  # fmt: skip
-    assert isinstance(parts.best, SyntheticEnv)
-    return TrainResult(
-        parts.best, progress.best, progress.real_steps, progress.seconds, progress.stopped,
-        progress.rows,
+    return go(
+        stages, State(start), target=task.id, config=config, folder=folder, resume=resume,
+        budgets={"real_steps": config.max_real_steps, "minutes": config.max_minutes},
+        write=save_pretrained, command=command, progress_bar=progress_bar, columns=COLUMNS,
+        before=before,
     )  # fmt: skip
 
 
-def assemble(
-    teacher: nn.Module, problem: RealReturn, executor: Executor, config: TrainConfig
-) -> Parts:
-    """The parts of a run with the estimator that the settings ask for."""
-    estimator: Estimator = MetaGradient(
-        teacher, config.max_gradient_norm, equal=config.equal_say,
-        faster=SHOWING, multiple=config.showing_rate,
-    )  # fmt: skip
-    if config.estimator == "evolution":
-        strategy = make_strategy(
-            config.strategy, config.population, config.deviation, config.outer_learning_rate
-        )
-        estimator = Evolution(
-            teacher, strategy, executor, config.seed,
-            weights=torch.tensor(list(config.kinds.values()), dtype=torch.float32),
-            equal=config.equal_say, moving=[f"{part}_parameters" for part in config.evolved],
-        )  # fmt: skip
-    return Parts(teacher, estimator, problem, config.averaging)
+def stages_of(
+    target: str | Factory, task: Target, config: TrainConfig, start: SyntheticEnv
+) -> list[Stage]:
+    """What a run does: find a policy, learn dynamics where there are any, teach, judge."""
+    actions = make_actions(task.action_space, config.noise)
+    stages: list[Stage] = []
+    if config.expert:
+        expert = load_expert(config.expert, task)
+        stages.append(ImitateExpert(task, actions, config, expert))
+    elif not config.init:
+        stages.append(Search(task, actions, config))
+        if config.pretrain.real_steps:
+            stages.append(Pretrain(task, actions, config))
+    dynamic = bool(config.init) and read_config(config.init)["horizon"] > 1
+    if config.horizon > 1 and config.dynamics.real_steps and not dynamic:
+        stages.append(LearnDynamics(task, actions, config))
+    if config.outer.steps:
+        stages.append(TeachLearners(target, task, config, _members))
+    stages.append(Judge(TeachLearners(target, task, config, _members), config.seed))
+    return stages
+
+
+def _members(teacher: nn.Module, count: int) -> nn.Module:
+    assert isinstance(teacher, SyntheticEnv)
+    return teacher.like(count)
+
+
+def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, float]]:
+    """The given environment, or an untrained one, and what the given one cost.
+
+    Raises:
+        ArtifactError: `init` is no environment for the target.
+        UsageError: Its networks are not those that the settings want.
+    """
+    if not config.init:
+        return untrained(task, config), {}
+    env = from_pretrained(config.init, target=task.id).requires_grad_(True)
+    if env.hidden != config.hidden:
+        raise UsageError(f"{config.init} has hidden units {env.hidden}: set hidden to the same")
+    if env.horizon not in (1, config.horizon):
+        raise UsageError(f"{config.init} has horizon {env.horizon}: set horizon to the same")
+    if env.horizon == 1 and config.horizon > 1:
+        longer = env.like(1, config.horizon)
+        longer.load_state_dict(env.state_dict(), strict=False)
+        env = longer
+    return env, total_costs(config.init)

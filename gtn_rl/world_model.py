@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Rollout, Target
-from gtn_rl.perfect import perfect_learner
+from gtn_rl.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 
 _COPIES, _BATCH, _LEARNING_RATE = 64, 1024, 3e-3
@@ -23,10 +22,11 @@ _STEPS_PER_UPDATE = 25
 def explore(
     env: SyntheticEnv, task: Target, actions: Actions, steps: int, seed: int
 ) -> tuple[Rollout, int]:
-    """About so many real transitions, from what a perfect learner does to what anyone might do.
+    """About so many real transitions, from what the optimal policy does to what anyone might do.
 
-    The first of 64 real environments is acted in at random, the last as by a perfect learner, those
-    between the less at random the later. Random actions alone would not leave where episodes start.
+    The first of 64 real environments is acted in at random, the last as by the optimal policy,
+    those between the less at random the later. Random actions alone would not leave where episodes
+    start.
 
     Returns:
         The transitions, and how many real steps they took.
@@ -34,7 +34,7 @@ def explore(
     share = torch.linspace(0, 1, _COPIES).view(1, -1, 1)
 
     def policy(observation: Tensor) -> Tensor:
-        return share * perfect_learner(env, observation)
+        return share * optimal_policy(env, observation)
 
     with RealEnvs(task, actions, 1, _COPIES) as real:
         real.reset(derive(seed, 0))
@@ -42,10 +42,8 @@ def explore(
         return rollout, real.steps
 
 
-def fit_dynamics(
-    env: SyntheticEnv, task: Target, actions: Actions, config: TrainConfig, stream: int
-) -> tuple[dict[str, float], int]:
-    """Fit an environment's dynamics and termination to `config.world_model` real steps, in place.
+def fit_dynamics(env: SyntheticEnv, task: Target, rollout: Rollout, seed: int) -> dict[str, float]:
+    """Fit an environment's dynamics and termination to real transitions, in place.
 
     Next observations are Gaussian around the dynamics' and terminations Bernoulli, so that maximum
     likelihood is least squares and cross-entropy.
@@ -53,16 +51,13 @@ def fit_dynamics(
     Args:
         env: One environment with a horizon above 1.
         task: The target.
-        actions: How learners act in it.
-        config: Settings.
-        stream: Number of the random stream.
+        rollout: Transitions of one learner.
+        seed: Of the batches.
 
     Returns:
         Errors at the end (`dynamics`: mean squared, relative to the variance of a step;
-        `termination`: cross-entropy in nats) and how many real steps were taken.
+        `termination`: cross-entropy in nats).
     """
-    seed = derive(config.seed, stream)
-    rollout, taken = explore(env, task, actions, config.world_model, seed)
     valid = rollout.valid[0]
     before, after = rollout.observation[0][valid], rollout.next_observation[0][valid]
     action, ended = rollout.action[0][valid], rollout.terminated[0][valid].float()
@@ -72,13 +67,12 @@ def fit_dynamics(
     env.step_size.copy_(((after - before) / env.std).std(0).clamp_min(1e-3))
     unit = env.std * env.step_size
     optimizer = torch.optim.Adam([env.dynamics_parameters], _LEARNING_RATE)
-    source = generator(seed, 2)
+    source = generator(seed, 0)
     errors = torch.zeros(2)
-    updates = max(config.world_model // _STEPS_PER_UPDATE, 1)
+    updates = max(len(before) // _STEPS_PER_UPDATE, 1)
     for update in range(updates):
         index = torch.randint(len(before), (_BATCH,), generator=source)
-        progress = torch.rand(_BATCH, generator=source)
-        outcome = env.outcome(before[index][None], action[index][None], progress)
+        outcome = env.outcome(before[index][None], action[index][None])
         distance = ((outcome.observation[0] - after[index]) / unit).square().mean()
         chance = outcome.termination[0].clamp(1e-6, 1 - 1e-6)
         surprise = F.binary_cross_entropy(chance, ended[index])
@@ -87,7 +81,4 @@ def fit_dynamics(
         (distance + surprise).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         errors = torch.lerp(errors, torch.stack([distance, surprise]).detach(), 0.05)
-    with torch.no_grad():
-        _, bias = env.dynamics_network.layers(env.dynamics_parameters)[-1]
-        bias[..., len(env.std) :: len(env.std) + 1] -= config.persistence
-    return {"dynamics": float(errors[0]), "termination": float(errors[1])}, taken
+    return {"dynamics": float(errors[0]), "termination": float(errors[1])}

@@ -5,6 +5,7 @@ import torch
 
 import gtn_rl
 from gtn_rl.artifact import read_config
+from gtn_rl.envs.presentation import Phase, decode
 from gtn_rl.errors import ArtifactError
 
 
@@ -22,21 +23,6 @@ def test_round_trip_keeps_everything(env, tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_how_lessons_are_shown_over_time_is_kept(env, tmp_path, generator):
-    shown = gtn_rl.SyntheticEnv(
-        env.observation_space, env.action_space, centred=0.75, fade=0.125, even=True, budget=50,
-        generator=generator,
-    )  # fmt: skip
-    loaded = gtn_rl.from_pretrained(save(shown, tmp_path / "a"))
-    assert (loaded.centred, loaded.fade, loaded.even, loaded.budget) == (0.75, 0.125, True, 50)
-    noise = torch.randn(1, 5, shown.noise_size, generator=generator)
-    for when in (0.1, 0.8, 0.95):
-        states = loaded.initial(noise, when)
-        assert torch.equal(states, shown.initial(noise, when))
-        assert torch.equal(loaded.lesson(states, when), shown.lesson(states, when))
-    assert ".learn(50)" in (tmp_path / "a" / "README.md").read_text()
-
-
 def test_folder_holds_three_files_and_the_card_says_the_cost(env, tmp_path):
     folder = save(env, tmp_path / "a")
     assert {path.name for path in folder.iterdir()} == {
@@ -47,17 +33,6 @@ def test_folder_holds_three_files_and_the_card_says_the_cost(env, tmp_path):
     card = (folder / "README.md").read_text()
     assert "CartPole-v1" in card
     assert "real steps | 12" in card
-
-
-def test_the_card_says_how_long_a_training_is_taken_for(env, tmp_path):
-    for introduction, budget, steps in ((True, 7_000, "7_000"), (False, 7_000, "2_048")):
-        timed = gtn_rl.SyntheticEnv(
-            env.observation_space, env.action_space, introduction=introduction, budget=budget
-        )
-        card = (gtn_rl.save_pretrained(timed, tmp_path) / "README.md").read_text()
-        assert f".learn({steps})" in card
-        assert ("taken to last 7,000" in card) == introduction
-        assert "budget" not in card or introduction
 
 
 def test_config_is_strict_json(env, tmp_path):
@@ -144,3 +119,40 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         half()
     assert (tmp_path / "x").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_how_lessons_are_shown_over_time_is_kept(lesson, tmp_path, generator):
+    loaded = gtn_rl.from_pretrained(save(lesson, tmp_path / "a"))
+    assert (loaded.num_phases, loaded.budget, len(loaded.states)) == (2, 2_000, 256)
+    noise = torch.randn(1, 5, lesson.noise_size, generator=generator)
+    for when in (0.1, 0.49, 0.5, 0.95):
+        states = loaded.initial(noise, when)
+        assert torch.equal(states, lesson.initial(noise, when))
+        assert torch.equal(loaded.lesson(states, when), lesson.lesson(states, when))
+    phases = [Phase(**phase) for phase in read_config(tmp_path / "a")["phases"]]
+    assert phases == decode(lesson.presentation[0])
+    assert ".learn(2_000)" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_the_card_says_how_long_a_training_is_taken_for(env, tmp_path):
+    for phases, steps in (((Phase(0.5), Phase()), "7_000"), ((Phase(),), "2_048")):
+        timed = gtn_rl.SyntheticEnv(
+            env.observation_space, env.action_space, phases=phases, budget=7_000
+        )
+        card = (gtn_rl.save_pretrained(timed, tmp_path) / "README.md").read_text()
+        assert f".learn({steps})" in card
+        assert ("taken to last 7,000" in card) == (len(phases) > 1)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_members_are_kept(env, tmp_path, members):
+    several = gtn_rl.SyntheticEnv(env.observation_space, env.action_space, members=members)
+    assert gtn_rl.from_pretrained(save(several, tmp_path / "a")).members == members
+
+
+def test_the_older_format_is_refused(env, tmp_path):
+    folder = save(env, tmp_path / "a")
+    config = read_config(folder) | {"format_version": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match="has format 1, this version reads 2"):
+        gtn_rl.from_pretrained(folder)

@@ -10,9 +10,9 @@ import gtn_rl
 from gtn_rl.cli import main
 
 TINY = (
-    "--learners 2xpg@tanh:8 2xdqn@relu:8 --inner-steps 4 --batch-size 8 --copies 2 --starts 2 "
-    "--start-rounds 2 --warmup 0 --imitation 0 --exam-copies 1 --rollout-steps 16 "
-    "--evaluate-every 2 --hidden 8 --max-real-steps 2000"
+    "--steps 256 --hidden 8 --search.candidates 8 --pretrain.real-steps 4000 --pretrain.copies 4 "
+    "--outer.steps 1 --outer.population 4 --learners.kinds 1xstock-ppo@tanh:8 --learners.judges 1 "
+    "--learners.episodes 1"
 )
 
 
@@ -25,34 +25,41 @@ def call(capsys, *arguments):
 
 def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
     out = tmp_path / "run"
-    code, printed, _ = call(
-        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", *TINY.split()
-    )
+    command = ["train", "CartPole-v1", "--out", out, "--no-progress", *TINY.split()]
+    code, printed, error = call(capsys, *command, "--max-real-steps", "9000")
     assert code == 0
     assert f"gtn-rl compare {out}" in printed
+    assert "2/4 pretraining the optimal policy" in error
+    assert any(verdict in printed for verdict in ("It teaches", "It taught", "It does not", "No "))
     code, printed, _ = call(capsys, "show", out)
     assert code == 0
     assert "Synthetic CartPole-v1" in printed
-    code, _, error = call(
-        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", *TINY.split()
-    )
+    code, _, error = call(capsys, *command)
     assert code == 2
     assert error.count("\n") == 1
-    more = [*TINY.split()[:-1], "4000"]
-    code, printed, _ = call(
-        capsys, "train", "CartPole-v1", "--out", out, "--no-progress", "--resume", *more
-    )
+    before = json.loads((out / "config.json").read_text())["training"]["real_steps"]
+    code, printed, _ = call(capsys, *command, "--resume", "--max-real-steps", "200000")
     assert code == 0
-    assert json.loads((out / "config.json").read_text())["training"]["real_steps"] >= 4000
+    after = json.loads((out / "config.json").read_text())
+    assert after["training"]["real_steps"] >= before
+    assert {"random", "optimal", "stock-ppo", "stock-a2c", "stock-dqn"} == set(
+        after["results"]["returns"]
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "CartPol-v1", "--out", "{tmp}/x"], "Did you mean 'CartPole-v1'"),
-        (["train", "Pendulum-v1", "--out", "{tmp}/x", "--learners", "2xdqn@relu:8"], "handle Box"),
+        (
+            ["train", "Pendulum-v1", "--out", "{tmp}/x", "--learners.kinds", "2xdqn@relu:8"],
+            "handle Box",
+        ),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "sac"], "sac does not handle Discrete"),
-        (["train", "CartPole-v1", "--out", "{tmp}/x", "--inner-steps", "0"], "inner_steps"),
+        (
+            ["train", "CartPole-v1", "--out", "{tmp}/x", "--learners.inner-steps", "0"],
+            "inner_steps",
+        ),
         (["compare", "gtn_rl/CartPol-v1"], "Did you mean 'gtn_rl/CartPole-v1'"),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "pp"], "Did you mean 'ppo'"),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "dqn:many"], "positive whole number"),

@@ -17,34 +17,43 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 import gtn_rl
+from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import MissingExtraError, TrainingDivergedError, UsageError
 from gtn_rl.executors import make_executor
+from gtn_rl.fitness import Fitness
 from gtn_rl.inner import inner_loop
 from gtn_rl.outer.evolution import Evolution, Generation, make_strategy
-from gtn_rl.real_return import RealReturn
-from gtn_rl.settings import settings_for
-from gtn_rl.start import untrained
+from gtn_rl.stages.base import untrained
 
 
 @pytest.fixture
 def config(tiny_config):
+    # No search and no pretraining to speak of, and no judges but the last.
     return replace(
-        tiny_config, estimator="evolution", population=6, copies=3, max_real_steps=10_000,
-        learners=("1xpg@tanh:8", "1xdqn@relu:8-4", "2xppo@tanh:4-4"),
-    )  # fmt: skip
+        tiny_config,
+        search=Search(candidates=4, generations=1),
+        pretrain=Pretrain(real_steps=0),
+        outer=Outer(steps=2, every=2, population=6, copies=3, patience=9),
+        learners=replace(
+            tiny_config.learners, kinds=("1xpg@tanh:8", "1xdqn@relu:8-4", "2xppo@tanh:4-4")
+        ),
+        target_return=1e9,
+    )
 
 
-def run(config, out=None, **options):
-    return gtn_rl.train("CartPole-v1", out, config, progress_bar=False, **options)
+def fitness_of(task, config, env=None, copies=3):
+    env = env or untrained(task, config)
+    return Fitness(task, config, env.like, copies)
 
 
 def parameters(result):
-    return parameters_to_vector(result.env.parameters())
+    return parameters_to_vector(result.teacher.parameters()).detach()
 
 
 def generation(config, target="CartPole-v1"):
-    strategy = make_strategy("snes", config.population, 0.3, 0.01)
+    strategy = make_strategy("snes", config.outer.population, 0.3, 0.01)
     mean = parameters_to_vector(untrained(describe(target), config).parameters()).detach()
     return Generation(strategy, strategy.initial(mean), 0, 5)
 
@@ -68,42 +77,43 @@ def test_members_teach_the_same_learners_with_the_same_noise(config):
 
 
 def test_fitness_of_a_member_does_not_depend_on_its_company(config):
-    with RealReturn(describe("CartPole-v1"), config) as problem:
-        population = generation(config).population()
-        whole, steps = problem.fitness(population, 5)
-        parts = [problem.fitness(population[chosen], 5) for chosen in ([0], [1, 2], [3, 4, 5])]
+    task = describe("CartPole-v1")
+    population = generation(config).population()
+    fitness = fitness_of(task, config)
+    whole, steps = fitness(population, 5)
+    parts = [fitness(population[chosen], 5) for chosen in ([0], [1, 2], [3, 4, 5])]
+    fitness.close()
+    assert whole.shape == (6, 3)
     torch.testing.assert_close(whole, torch.cat([values for values, _ in parts]), rtol=0, atol=0)
     assert steps == sum(used for _, used in parts)
     assert len(whole.unique()) > 1
 
 
-@pytest.mark.parametrize("strategy", ["snes", "openai-es", "cma-es"])
-def test_a_killed_run_resumes_as_if_nothing_had_happened(config, tmp_path, monkeypatch, strategy):
-    import gtn_rl.outer.evolution as module
+def test_members_differ_in_how_they_present_a_lesson(config):
+    task = describe("CartPole-v1")
+    env = untrained(task, config, phases=(Phase(0.5), Phase()), states=torch.zeros(5, 4))
+    teacher = env.requires_grad_(False)
+    strategy = make_strategy("cma-es", 6, 0.8, 0.0)
+    evolution = Evolution(teacher, strategy, 0, moving=["presentation_parameters"])
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    this = evolution.ask(0)
+    assert this.asked().shape == (6, 12)
+    fitness = fitness_of(task, config, env)
+    values, _ = fitness(this.population(), 0)
+    fitness.close()
+    assert len(values.unique()) > 1
+    evolution.tell(this, values, 0)
+    moved = {n for n, v in teacher.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved == {"presentation_parameters"}
 
-    config = replace(config, strategy=strategy, hidden=(4,))
-    whole = run(config, tmp_path / "whole")
-    step, calls = module.Evolution.step, []
 
-    def killed(self, *args):
-        calls.append(1)
-        if len(calls) == 4:
-            raise RuntimeError("killed")
-        return step(self, *args)
-
-    monkeypatch.setattr(module.Evolution, "step", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        run(config, tmp_path / "killed")
-    monkeypatch.undo()
-    resumed = run(config, tmp_path / "killed", resume=True)
-    assert torch.equal(parameters(whole), parameters(resumed))
-    assert whole.real_steps == resumed.real_steps
-    assert "return_best" in resumed.rows[1]
+def run(config, out=None, **options):
+    return gtn_rl.train("CartPole-v1", out, config, progress_bar=False, **options)
 
 
 def test_processes_give_what_the_batch_gives(config):
     batch = run(config)
-    spread = run(replace(config, executor="processes"))
+    spread = run(replace(config, workers=Workers(executor="processes")))
     assert torch.equal(parameters(batch), parameters(spread))
     assert batch.real_steps == spread.real_steps
 
@@ -171,26 +181,27 @@ def cluster():
 
 def misfortunes(flaky, folder, config, kinds):
     """Fitness of one generation: undisturbed here, then by an executor that fares as files say."""
-    config = replace(config, learners=("1xpg@tanh:4",), executor=config.executor)
-    with RealReturn(describe(flaky), config) as problem:
-        this = generation(config, flaky)
-        expected, _ = problem.fitness(this.population(), this.step)
-        executor = make_executor(flaky, config, problem)
-        try:
-            yield expected
-            for name in kinds:
-                (folder / name).touch()
-                yield executor.fitness(this)[0]
-                assert not (folder / name).exists()
-            (folder / "always").touch()
-            with pytest.warns(RuntimeWarning, match="left out of this generation.*bad environment"):
-                yield executor.fitness(this)[0]
-        finally:
-            executor.close()
+    config = replace(config, learners=replace(config.learners, kinds=("1xpg@tanh:4",)))
+    task = describe(flaky)
+    env = untrained(task, config).requires_grad_(False)
+    this, fitness = generation(config, flaky), fitness_of(task, config, env)
+    expected, _ = fitness(this.population(), this.step)
+    executor = make_executor(flaky, config, fitness, env, 3)
+    try:
+        yield expected
+        for name in kinds:
+            (folder / name).touch()
+            yield executor.fitness(this)[0]
+            assert not (folder / name).exists()
+        (folder / "always").touch()
+        with pytest.warns(RuntimeWarning, match="left out of this generation.*bad environment"):
+            yield executor.fitness(this)[0]
+    finally:
+        executor.close()
 
 
 def check_misfortunes(flaky, folder, config, executor, kinds, timeout):
-    config = replace(config, executor=executor, task_timeout=timeout)
+    config = replace(config, workers=Workers(executor=executor, timeout=timeout))
     expected, *survived, broken = misfortunes(flaky, folder, config, kinds)
     assert len(survived) == len(kinds)
     for fitness in survived:
@@ -213,8 +224,8 @@ def test_a_worker_that_hangs_costs_nothing_but_time(flaky, tmp_path, config, clu
 
 
 def test_ray_gives_what_the_batch_gives(config, cluster):
-    batch = run(replace(config, max_real_steps=1_500))
-    spread = run(replace(config, max_real_steps=1_500, executor="ray"))
+    batch = run(config)
+    spread = run(replace(config, workers=Workers(executor="ray")))
     assert torch.equal(parameters(batch), parameters(spread))
 
 
@@ -227,202 +238,131 @@ def test_ray_that_is_missing_is_named(config, monkeypatch):
         lambda name, *a: (_ for _ in ()).throw(ImportError(name)) if name == "ray" else load(name),
     )  # fmt: skip
     with pytest.raises(MissingExtraError, match=r"gtn_rl\[ray\]"):
-        run(replace(config, executor="ray"))
+        run(replace(config, workers=Workers(executor="ray")))
 
 
 def test_a_factory_that_cannot_travel_is_refused(config):
+    config = replace(config, workers=Workers(executor="processes"))
     with pytest.raises(UsageError, match="top of a module"):
-        gtn_rl.train(
-            lambda: gym.make("CartPole-v1"), None, replace(config, executor="processes"),
-            progress_bar=False,
-        )  # fmt: skip
+        gtn_rl.train(lambda: gym.make("CartPole-v1"), None, config, progress_bar=False)
 
 
-def test_a_population_without_a_finite_return_ends_the_run(config, tmp_path, monkeypatch):
+def test_a_population_without_a_finite_return_ends_the_run(config, monkeypatch):
     def lost(self, population, step):
         return torch.full((len(population), 4), torch.nan), 0
 
-    monkeypatch.setattr(RealReturn, "fitness", lost)
+    monkeypatch.setattr(Fitness, "__call__", lost)
     with pytest.raises(TrainingDivergedError, match="finite return"):
         run(config)
-
-
-class Said:
-    """An executor that knows what each member has."""
-
-    def __init__(self, returns):
-        self.returns = returns
-
-    def fitness(self, generation):
-        self.generation = generation
-        return self.returns, 7
-
-    def close(self):
-        """Nothing to free."""
-
-
-class Ledger:
-    steps = 0
-
-    def charge(self, real_steps):
-        self.steps += real_steps
 
 
 RETURNS = torch.tensor([[-1.0, -900.0], [-2.0, -100.0], [-3.0, -200.0], [-4.0, -300.0]])
 
 
-@pytest.mark.parametrize(
-    ("equal", "weights", "fitness"),
-    [
-        (False, None, [-450.5, -51.0, -101.5, -152.0]),
-        (False, [3.0, 1.0], [-225.75, -26.5, -52.25, -78.0]),
-        # Ranks are 3, 2, 1, 0 and 0, 3, 2, 1.
-        (True, None, [3.0, 5.0, 3.0, 1.0]),
-    ],
-)
-def test_members_are_compared_by_mean_return_or_by_rank_for_each_kind(equal, weights, fitness):
+def vector(teacher):
+    return parameters_to_vector(teacher.parameters()).detach().clone()
+
+
+def evolved(returns, strategy="snes", **options):
     teacher = torch.nn.Linear(2, 1)
-    before = parameters_to_vector(teacher.parameters()).detach()
-    strategy = make_strategy("snes", 4, 0.1, 0.0)
-    executor, ledger = Said(RETURNS), Ledger()
-    weights = None if weights is None else torch.tensor(weights)
-    row = Evolution(teacher, strategy, executor, 3, weights=weights, equal=equal).step(ledger, 2)
-    wanted = strategy.tell(
-        strategy.initial(before), executor.generation.population(), torch.tensor(fitness)
-    )
-    torch.testing.assert_close(parameters_to_vector(teacher.parameters()), wanted.mean)
-    assert ledger.steps == 7
-    if not equal:
-        assert row["return_best"] == pytest.approx(max(fitness))
+    before = vector(teacher)
+    evolution = Evolution(teacher, make_strategy(strategy, 4, 0.1, 0.1), 3, **options)
+    this = evolution.ask(2)
+    return evolution, before, this, evolution.tell(this, returns, 2)
 
 
-def test_a_member_is_lost_where_one_kind_of_learner_is():
+@pytest.mark.parametrize(
+    ("lost", "fitness"),
+    # Ranks are 3, 2, 1, 0 and 0, 3, 2, 1.
+    [(False, [3.0, 5.0, 3.0, 1.0]), (True, [2.0, torch.nan, 3.0, 1.0])],
+)
+def test_members_are_compared_by_rank_for_each_kind(lost, fitness):
     returns = RETURNS.clone()
-    returns[1, 0] = torch.nan
-    for equal in (False, True):
-        teacher = torch.nn.Linear(2, 1)
-        before = parameters_to_vector(teacher.parameters()).detach()
-        strategy = make_strategy("snes", 4, 0.1, 0.0)
-        executor = Said(returns)
-        row = Evolution(teacher, strategy, executor, 3, equal=equal).step(Ledger(), 2)
-        assert row["lost_members"] == 1
-        fitness = returns.mean(1) if not equal else torch.tensor([2.0, torch.nan, 3.0, 1.0])
-        wanted = strategy.tell(strategy.initial(before), executor.generation.population(), fitness)
-        torch.testing.assert_close(parameters_to_vector(teacher.parameters()), wanted.mean)
+    if lost:
+        # A member is lost where one kind of learner is.
+        returns[1, 0] = torch.nan
+    evolution, before, this, row = evolved(returns)
+    strategy = make_strategy("snes", 4, 0.1, 0.1)
+    wanted = strategy.tell(strategy.initial(before), this.population(), torch.tensor(fitness))
+    torch.testing.assert_close(vector(evolution.teacher), wanted.mean)
+    assert row["lost_members"] == lost
+    assert row["return_best"] == pytest.approx(-101.5 if lost else -51.0)
 
 
 @pytest.mark.parametrize("strategy", ["snes", "openai-es", "cma-es"])
 def test_where_all_members_do_equally_well_the_teacher_stays(strategy):
-    teacher = torch.nn.Linear(2, 1)
-    before = parameters_to_vector(teacher.parameters()).detach().clone()
     returns = torch.full((4, 1), -200.0)
     for lost in (-200.0, torch.nan):
         returns[3] = lost
-        evolution = Evolution(teacher, make_strategy(strategy, 4, 0.1, 0.1), Said(returns), 3)
-        assert evolution.step(Ledger(), 2)["return"] == -200.0
-        assert torch.equal(parameters_to_vector(teacher.parameters()), before)
+        evolution, before, _, row = evolved(returns, strategy)
+        assert row["return"] == -200.0
+        assert torch.equal(vector(evolution.teacher), before)
 
 
 def test_some_parameters_alone_evolve():
-    teacher = torch.nn.Linear(2, 1)
-    weight, bias = teacher.weight.detach().clone(), teacher.bias.detach().clone()
-    executor = Said(RETURNS)
-    evolution = Evolution(
-        teacher, make_strategy("cma-es", 4, 0.1, 0.0), executor, 3, moving=("bias",)
-    )
-    evolution.step(Ledger(), 2)
-    assert executor.generation.asked().shape == (4, 1)
-    population = executor.generation.population()
-    torch.testing.assert_close(population[:, :2].float(), weight.expand(4, -1))
-    torch.testing.assert_close(population[:, 2:], executor.generation.asked())
-    assert torch.equal(teacher.weight, weight)
-    assert not torch.equal(teacher.bias, bias)
-    state, moved = evolution.state_dict(), teacher.bias.detach().clone()
+    evolution, before, this, _ = evolved(RETURNS, "cma-es", moving=("bias",))
+    assert this.asked().shape == (4, 1)
+    population = this.population()
+    torch.testing.assert_close(population[:, :2].float(), before[:2].expand(4, -1))
+    torch.testing.assert_close(population[:, 2:], this.asked())
+    after = vector(evolution.teacher)
+    assert torch.equal(after[:2], before[:2])
+    assert not torch.equal(after[2:], before[2:])
+    state = evolution.state_dict()
     with torch.no_grad():
-        teacher.bias.add_(1.0)
+        evolution.teacher.bias.add_(1.0)
     evolution.load_state_dict(state)
-    torch.testing.assert_close(teacher.bias.detach(), moved)
+    torch.testing.assert_close(vector(evolution.teacher), after)
 
 
-def test_how_a_lesson_is_shown_evolves_alone(config):
-    config = replace(config, evolved=("scale", "spread"))
-    before, after = (
-        dict(run(replace(config, max_real_steps=steps)).env.named_parameters())
-        for steps in (1, config.max_real_steps)
-    )
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"scale_parameters", "spread_parameters"}
+@pytest.mark.parametrize("strategy", ["snes", "openai-es", "cma-es"])
+def test_a_saved_state_goes_on_to_the_same_bits(strategy, tmp_path):
+    evolution, *_ = evolved(RETURNS, strategy)
+    torch.save(evolution.state_dict(), tmp_path / "state")
+    other = Evolution(torch.nn.Linear(2, 1), make_strategy(strategy, 4, 0.1, 0.1), 3)
+    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    for one in (evolution, other):
+        for step in range(3, 6):
+            one.tell(one.ask(step), RETURNS.roll(step, 0), step)
+    assert torch.equal(vector(evolution.teacher), vector(other.teacher))
+
+
+def test_evolution_finds_a_known_optimum():
+    teacher = torch.nn.Linear(3, 1, bias=False)
+    evolution = Evolution(teacher, make_strategy("cma-es", 8, 0.5, 0.0), 0)
+    wanted = torch.tensor([0.5, -1.0, 2.0])
+    for step in range(80):
+        this = evolution.ask(step)
+        error = -(this.population().float() - wanted).square().sum(1, keepdim=True)
+        evolution.tell(this, error, step)
+    torch.testing.assert_close(vector(teacher), wanted, atol=0.02, rtol=0)
 
 
 def test_only_what_there_is_evolves(config):
-    with pytest.raises(UsageError, match="Did you mean 'spread'"):
-        replace(config, evolved=("spreads",))
-    with pytest.raises(UsageError, match="no introduction_parameters"):
-        run(replace(config, evolved=("introduction",)))
+    with pytest.raises(UsageError, match="no dynamics_parameters, only"):
+        run(replace(config, outer=replace(config.outer, moving=("dynamics",))))
 
 
-def test_one_estimator_goes_on_from_the_others_result(config, tiny_config, tmp_path):
+def test_one_estimator_goes_on_from_the_others_result(config, tmp_path):
     run(config, tmp_path / "evolved")
     evolved = gtn_rl.from_pretrained(tmp_path / "evolved")
     still = replace(
-        tiny_config, init=str(tmp_path / "evolved"), outer_learning_rate=1e-12, max_real_steps=500
-    )
+        config, init=str(tmp_path / "evolved"), estimator="meta-gradient",
+        outer=replace(config.outer, steps=1, learning_rate=1e-12, copies=4),
+    )  # fmt: skip
     after = run(still)
-    torch.testing.assert_close(
-        parameters(after), parameters_to_vector(evolved.parameters()), atol=1e-6, rtol=0
-    )
+    assert any("gradient_norm" in row for row in after.rows)
+    wanted = parameters_to_vector(evolved.parameters())
+    torch.testing.assert_close(parameters(after), wanted, atol=1e-6, rtol=0)
     with pytest.raises(UsageError, match="hidden"):
         run(replace(still, hidden=(9,)))
 
 
 def test_stock_agents_as_learners(config):
     config = replace(
-        config, learners=("sb3:a2c", "sb3:dqn"), stock_steps=100, population=4, copies=2,
-        max_real_steps=200,
+        config, steps=100, learners=Learners(kinds=("sb3:a2c", "sb3:dqn"), episodes=1),
+        outer=replace(config.outer, steps=1, population=4, copies=2),
     )  # fmt: skip
     first, second = run(config), run(config)
     assert torch.equal(parameters(first), parameters(second))
     assert 8 <= first.score <= 500
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        ({"estimator": "evolutoin"}, "Did you mean 'evolution'"),
-        ({"strategy": "cmaes"}, "cma-es"),
-        ({"executor": "rai"}, "Did you mean 'ray'"),
-        ({"population": 5}, "even"),
-        ({"learners": ("sb3:ppo",)}, "--estimator evolution"),
-        ({"learners": ("sb3:ppo", "1xpg@tanh:8"), "estimator": "evolution"}, "all stock"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(bad, message):
-    with pytest.raises(UsageError, match=message):
-        gtn_rl.TrainConfig(**bad)
-
-
-def test_stock_learners_must_fit_the_task(config):
-    with pytest.raises(UsageError, match="sac does not handle"):
-        run(replace(config, learners=("sb3:sac",)))
-    with pytest.raises(UsageError, match="Did you mean 'ppo'"):
-        run(replace(config, learners=("sb3:ppoo",)))
-
-
-def test_the_command_line_has_evolutions_own_defaults():
-    from gtn_rl.cli import parse
-
-    command = parse(
-        ["train", "CartPole-v1", "--out", "x", "--estimator", "evolution", "--seed", "3"]
-    )
-    assert command.config == replace(settings_for("CartPole-v1", "evolution"), seed=3)
-    assert command.config.warmup == 0
-
-
-def test_a_target_that_evolves_by_itself_is_trained_by_the_gradient_if_asked():
-    from gtn_rl.cli import parse
-
-    train = ["train", "Acrobot-v1", "--out", "x"]
-    assert parse(train).config == settings_for("Acrobot-v1")
-    asked = parse([*train, "--estimator", "meta-gradient"])
-    assert asked.config == settings_for("Acrobot-v1", "meta-gradient")
-    assert asked.config.estimator == "meta-gradient"

@@ -11,16 +11,18 @@ from gtn_rl.agents.actor_critic_mdp import ActorCritic
 from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import draw_interactive
 from gtn_rl.agents.interactive import Judged, Place, Segment, train
-from gtn_rl.config import TrainConfig
+from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import State, SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.errors import UsageError
 from gtn_rl.interaction import apart, interact
-from gtn_rl.world_model import fit_dynamics
+from gtn_rl.world_model import explore, fit_dynamics
 
 BOX = spaces.Box(-2.0, 1.0, (2,))
+PHASES = (Phase(0.5, scale=2.0), Phase(spread=2.0))
 
 
 def draw(text, space, source, size=2, rate=(1e-2, 1e-2), dtype=torch.float32):
@@ -169,10 +171,10 @@ def gradients(env, name="pg", **kwargs):
     return torch.autograd.grad(trained.parameters.square().sum(), list(env.parameters()))
 
 
-@pytest.mark.parametrize("curriculum", [False, True])
+@pytest.mark.parametrize("phases", [PHASES[:1], PHASES])
 @pytest.mark.parametrize("name", ["pg", "a2c", "dqn"])
-def test_checkpointing_changes_nothing(name, curriculum):
-    env = mdp(spaces.Discrete(2), curriculum=curriculum)
+def test_checkpointing_changes_nothing(name, phases):
+    env = mdp(spaces.Discrete(2), phases=phases)
     whole = gradients(env, name)
     for segments in (1, 3, 8):
         for one, other in zip(whole, gradients(env, name, segments=segments), strict=True):
@@ -236,7 +238,8 @@ def test_the_world_is_the_environment(space, generator):
 
 
 CONFIG = TrainConfig(
-    horizon=4, learners=("2xpg@tanh:5", "2xdqn@relu:4"), inner_steps=6, batch_size=8
+    horizon=4,
+    learners=Learners(kinds=("2xpg@tanh:5", "2xdqn@relu:4"), inner_steps=6, batch_size=8),
 )
 
 
@@ -271,8 +274,8 @@ def test_learners_apart_have_the_same_environment_and_even_gradients(generator):
     torch.testing.assert_close(uneven, env.reward_parameters.grad.norm())
 
 
-def test_a_curriculum_is_entered_step_by_step(generator):
-    env = mdp(spaces.Discrete(2), torch.float32, curriculum=True)
+def test_phases_are_entered_step_by_step(generator):
+    env = mdp(spaces.Discrete(2), torch.float32, phases=PHASES)
     learners = draw("1xa2c@tanh:4", env.action_space, generator)
     seen = []
 
@@ -290,12 +293,13 @@ def test_a_world_model_knows_where_cartpole_goes_and_ends():
     env = SyntheticEnv(task.observation_space, task.action_space, horizon=20)
     env.std.copy_(torch.tensor([0.1, 0.5, 0.1, 0.7]))
     actions = make_actions(task.action_space, 0.4)
-    errors, steps = fit_dynamics(env, task, actions, replace(CONFIG, world_model=50_000), 0)
+    rollout, steps = explore(env, task, actions, 50_000, 0)
+    errors = fit_dynamics(env, task, rollout, 0)
     assert errors["dynamics"] < 0.05
     assert 45_000 < steps <= 50_000
     # Fewer updates do not know ends yet.
     # A fast fall to the right ends the episode, standing still does not.
-    state = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.205, 1.0]]])
+    state = torch.tensor([[[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.205, 2.0]]])
     outcome = env.outcome(state, torch.tensor([[1, 1]]))
     assert outcome.termination[0, 0] < 0.1 < 0.5 < outcome.termination[0, 1]
     # One push: the cart gains 0.02 s times about 10 N / 1.1 kg (plus the pole's share).
@@ -306,4 +310,4 @@ def test_learners_that_need_one_step_are_refused(generator):
     with pytest.raises(UsageError, match="horizon above 1"):
         draw("1xsac@tanh:4", spaces.Discrete(2), generator)
     with pytest.raises(UsageError, match="a2c, ppo"):
-        TrainConfig(horizon=2, learners=("1xtd3@tanh:4",)).for_space(BOX)
+        TrainConfig(horizon=2, learners=Learners(kinds=("1xtd3@tanh:4",))).for_space(BOX)

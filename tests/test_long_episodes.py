@@ -1,4 +1,4 @@
-"""The three faces of synthetic environments with dynamics, and of those with a curriculum."""
+"""The three faces of synthetic environments with dynamics."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_vector_faces_follow_the_core(action_space):
     env, n, rng = make_env(action_space=action_space, end=SOMETIMES), 5, np_random(3)[0]
     same = SyntheticVectorEnv(env, n, "SameStep")
     sb3 = gtn_rl.make_sb3_env(env, n, seed=3)
-    noise = torch.as_tensor(rng.standard_normal((1, 64 * n, 2), dtype=np.float32))
+    noise = torch.as_tensor(rng.standard_normal((1, 64 * n, 4), dtype=np.float32))
     with torch.inference_mode():
         starts = env.initial(noise)
     state, used = State(starts[:, :n].clone(), torch.zeros(1, n)), n

@@ -9,11 +9,13 @@ from stable_baselines3 import PPO, SAC
 
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import State
 
 DISCRETE = spaces.Discrete(3)
 BOX = spaces.Box(-1, 1, (2,))
 N, O = 4, 3  # noqa: E741 - as the shapes have it
+PHASES = (Phase(0.5, scale=2.0, spread=2.0), Phase(gain=0.5))
 
 
 def make_env(action_space=DISCRETE, end=3.0, **kwargs):
@@ -30,11 +32,11 @@ def play(env, generator, actions, progress=lambda taken: 1.0):
     """What the core gives N episodes that reset in a step of their own, and the steps taken."""
 
     def start(count):
-        noise = generator.standard_normal((1, count, O), dtype=np.float32)
+        noise = generator.standard_normal((1, count, O + 2), dtype=np.float32)
         return env.initial(torch.as_tensor(noise), progress(taken))[0]
 
     taken, over = 0, np.zeros(N, np.bool_)
-    # Every episode's start is drawn when it is needed: so is it while a curriculum moves.
+    # Every episode's start is drawn when it is needed: so is it while there are phases to come.
     state = State(start(N)[None], torch.zeros(1, N))
     for action in actions:
         chance = torch.as_tensor(generator.random((1, N), dtype=np.float32))
@@ -54,7 +56,7 @@ def play(env, generator, actions, progress=lambda taken: 1.0):
 @pytest.mark.parametrize("action_space", [DISCRETE, BOX])
 @torch.inference_mode()
 def test_next_step_follows_the_core_and_does_not_count_steps_that_reset(action_space):
-    env, budget = make_env(action_space, curriculum=True), 400
+    env, budget = make_env(action_space, phases=PHASES), 400
     vector = SyntheticVectorEnv(env, N, budget=budget)
     vector.action_space.seed(0)
     actions = [vector.action_space.sample() for _ in range(80)]
@@ -132,8 +134,8 @@ def test_sb3_episodes_that_never_end_by_themselves_restart_with_reset():
         (SAC, BOX, {"learning_starts": 16, "buffer_size": 100, "batch_size": 8}),
     ],
 )
-def test_stock_agents_train_through_a_curriculum(algorithm, action_space, settings):
-    env = make_env(action_space, curriculum=True)
+def test_stock_agents_train_through_all_phases(algorithm, action_space, settings):
+    env = make_env(action_space, phases=PHASES)
     vec = gtn_rl.make_sb3_env(env, n_envs=2, budget=48)
     progress = vec._episodes._progress
     agent = algorithm(
@@ -145,10 +147,10 @@ def test_stock_agents_train_through_a_curriculum(algorithm, action_space, settin
     assert progress.now == 1.0
 
 
-def test_compare_lets_an_agent_go_through_the_whole_curriculum(tmp_path, monkeypatch):
+def test_compare_lets_an_agent_go_through_all_phases(tmp_path, monkeypatch):
     env = gtn_rl.SyntheticEnv(
         spaces.Box(-np.inf, np.inf, (4,)), spaces.Discrete(2), target="CartPole-v1",
-        curriculum=True, hidden=(8,),
+        phases=PHASES, hidden=(8,),
     )  # fmt: skip
     gtn_rl.save_pretrained(env, tmp_path / "lessons")
     met = []

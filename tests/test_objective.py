@@ -52,7 +52,7 @@ def test_nothing_flows_across_an_episode_end_or_a_resetting_step():
 
 
 def test_critic_learns_a_known_function_in_any_scale(generator):
-    critic = Critic(torch.zeros(2), torch.ones(2), 3e-3, generator)
+    critic = Critic(torch.zeros(2), torch.ones(2), generator=generator, learning_rate=3e-3)
     observation = torch.randn(4096, 2, generator=generator)
     target = 1000 + 200 * observation[:, 0]
     errors = [critic.fit(observation, target, generator) for _ in range(8)]
@@ -62,7 +62,7 @@ def test_critic_learns_a_known_function_in_any_scale(generator):
 
 
 def test_an_unfitted_critic_says_zero(generator):
-    critic = Critic(torch.zeros(2), torch.ones(2), 1e-3, generator)
+    critic = Critic(torch.zeros(2), torch.ones(2), generator=generator)
     assert not critic(torch.ones(4, 2)).any()
 
 

@@ -64,16 +64,25 @@ def python_blocks(page="README.md"):
     return blocks
 
 
+PAGES = ("README.md", "docs/evolution.md", "docs/mdp.md", "docs/distillation.md")
+
+
 def test_pages_have_snippets():
-    assert python_blocks()
-    assert python_blocks("docs/evolution.md")
-    assert python_blocks("docs/mdp.md")
+    for page in PAGES:
+        assert python_blocks(page), page
 
 
-@pytest.mark.parametrize(
-    "code",
-    [*python_blocks(), *python_blocks("docs/evolution.md"), *python_blocks("docs/mdp.md")],
-)
-def test_readme_snippet_runs(code, tmp_path, monkeypatch):
+# What README's first example prints is its promise.
+PRINTED = {"print(total)": lambda text: float(text.split()[-1]) >= 450}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run(page, tmp_path, monkeypatch, capsys):
+    """In their order and one folder: later ones may use what earlier ones made."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    for code in python_blocks(page):
+        exec(compile(code, page, "exec"), {"__name__": "snippet"})
+        printed = capsys.readouterr().out
+        for line, right in PRINTED.items():
+            if line in code:
+                assert right(printed), printed

@@ -1,4 +1,4 @@
-"""Curricula: the faces depend on how many steps their agent has taken."""
+"""Phases: the faces depend on how many steps their agent has taken."""
 
 import copy
 
@@ -10,22 +10,25 @@ from gymnasium import spaces
 
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.errors import UsageError
 
 N = 4
 
 
 BOX = spaces.Box(-1, 1, (1,))
-"""Rewards of continuous actions tell all progresses apart; the best discrete one's is always 0."""
-
 ACTION = np.array([[0.5], [-0.5], [1.0], [0.0]], np.float32)
 
 
-def make_env(horizon, curriculum=True, action_space=BOX):
+PHASES = [Phase(0.1 * k + 0.05, scale=1.0 + k, spread=1.0 + k / 5) for k in range(10)]
+PHASES.append(Phase(scale=11.0, spread=3.0))
+"""One around each tenth of the training."""
+
+
+def make_env(horizon, timed=True, action_space=BOX):
     box = spaces.Box(-np.inf, np.inf, (2,))
-    return gtn_rl.SyntheticEnv(
-        box, action_space, horizon=horizon, curriculum=curriculum, hidden=(8,)
-    )
+    phases = PHASES if timed else (Phase(),)
+    return gtn_rl.SyntheticEnv(box, action_space, horizon=horizon, phases=phases, hidden=(8,))
 
 
 def expected(env, observation, action, progress):
@@ -37,7 +40,7 @@ def expected(env, observation, action, progress):
 def assert_progress(env, observation, action, reward, progress):
     wanted = expected(env, observation, action, progress)
     np.testing.assert_allclose(reward, wanted, rtol=1e-4, atol=1e-6)
-    for other in (progress - 0.05, progress + 0.05):
+    for other in {max(progress - 0.1, 0.0), min(progress + 0.1, 1.0)} - {progress}:
         assert not np.allclose(reward, expected(env, observation, action, other), 1e-4, 1e-6)
 
 
@@ -79,7 +82,7 @@ def test_long_episodes_start_as_they_do_at_that_time():
     vector.reset(seed=0)
     for step in range(1, 10):
         vector.step(ACTION)
-        noise = copy.deepcopy(vector.np_random).standard_normal((1, N, 2), dtype=np.float32)
+        noise = copy.deepcopy(vector.np_random).standard_normal((1, N, 4), dtype=np.float32)
         with torch.inference_mode():
             wanted = env.initial(torch.as_tensor(noise), step / 10)[0].numpy()
         np.testing.assert_allclose(vector.reset()[0], wanted, rtol=1e-5, atol=1e-6)
@@ -118,9 +121,9 @@ def test_masked_resets_of_one_step_episodes_keep_the_time():
 
 
 @pytest.mark.parametrize("horizon", [1, 10])
-@pytest.mark.parametrize(("curriculum", "budget"), [(True, None), (False, 100), (False, None)])
-def test_it_is_at_its_end_without_a_budget(horizon, curriculum, budget):
-    env = make_env(horizon, curriculum)
+@pytest.mark.parametrize(("timed", "budget"), [(True, None), (False, 100), (False, None)])
+def test_it_is_at_its_end_without_a_budget(horizon, timed, budget):
+    env = make_env(horizon, timed)
     sb3 = gtn_rl.make_sb3_env(env, N, seed=0, budget=budget)
     observation = sb3.reset()
     for _ in range(3):
@@ -130,23 +133,28 @@ def test_it_is_at_its_end_without_a_budget(horizon, curriculum, budget):
         observation = following
 
 
+def at_7(observation):
+    return bool((np.abs(observation - 7) < 1e-4).all())
+
+
 @pytest.mark.parametrize("horizon", [1, 10])
 def test_an_environment_has_a_budget_of_its_own(horizon):
     box = spaces.Box(-np.inf, np.inf, (2,))
-    env = gtn_rl.SyntheticEnv(box, BOX, horizon=horizon, introduction=True, budget=80, hidden=(8,))
+    phases = (Phase(0.5, spread=1e-6), Phase())
+    env = gtn_rl.SyntheticEnv(box, BOX, horizon=horizon, phases=phases, budget=80, hidden=(8,))
     with torch.no_grad():
-        # The introduction is at 7, for half of the training; later states are about 0.
-        env.introduction_parameters.copy_(torch.tensor([[7.0, 7, -30, -30, 0, 0.5]]))
+        # For half of the training all episodes start at 7; later about there.
+        env.shift_parameters.fill_(7.0)
     for budget, switch in ((None, 40), (20, 10)):
         sb3 = gtn_rl.make_sb3_env(env, 1, seed=0, budget=budget)
         observation = sb3.reset()
         for step in range(60):
             fresh = horizon == 1 or step == 0
             if fresh:
-                assert (observation == 7).all() == (step < switch)
+                assert at_7(observation) == (step < switch)
             observation, _, done, _ = sb3.step(ACTION[:1])
             if horizon > 1 and done:
-                assert (observation == 7).all() == (step + 1 < switch)
+                assert at_7(observation) == (step + 1 < switch)
 
 
 def test_gymnasium_passes_the_budget_on(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from gtn_rl.compare import Cell, Comparison
 from gtn_rl.report import caption, figure, table
+from gtn_rl.verdict import verdict
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def comparison():
             cell("ppo", "synthetic", np.full((10, 3), 499.9)),
             cell("ppo", "real", [[100.0, 200.0], [300.0, 400.0]] * 5),
         ],
+        {"random": 20.0, "optimal": 500.0},
     )
 
 
@@ -33,6 +35,30 @@ def test_saved_scores_are_read_back(comparison, tmp_path):
     again = Comparison.load(tmp_path / "scores.json")
     assert table(again) == table(comparison)
     assert again.training == comparison.training
+
+
+def test_the_verdict_names_random_agents_the_policy_and_real_training(comparison):
+    said = comparison.verdict()
+    assert said.startswith("It teaches well.")
+    assert "random agents (20.0)" in said
+    assert "PPO 100%" in said
+    assert "in the real one has less: 250" in said
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"random": -200.0, "optimal": -100.0, "ppo": -195.0}, "It taught nothing."),
+        ({"random": -200.0, "optimal": -100.0, "ppo": -160.0}, "It taught little."),
+        ({"random": 0.0, "optimal": 1.0, "stock-ppo": 1.0, "stock-dqn": 0.2}, "not teach DQN."),
+        ({"random": 0.0, "optimal": 1.0, "ppo": 0.8}, "It teaches."),
+        ({"random": 0.0, "optimal": -1.0, "ppo": 0.0}, "No policy was found"),
+        ({"random": 0.0, "optimal": 1.0}, "No agents were trained"),
+        ({"ppo": 3.0}, "Agents trained in it have PPO 3.00"),
+    ],
+)
+def test_a_verdict_says_what_came_of_it(scores, said):
+    assert said in verdict("Task-v0", scores)
 
 
 @pytest.mark.parametrize(

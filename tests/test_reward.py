@@ -19,6 +19,7 @@ from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.draw_interactive import draw_interactive
 from gtn_rl.agents.interactive import Segment, train
 from gtn_rl.artifact import read_config
+from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
 from gtn_rl.envs.rewarded import RewardedWorld
@@ -44,26 +45,47 @@ def randomise(network, generator):
     return network
 
 
-@pytest.mark.parametrize("head", ["bounded-scores", "bounded-quadratic", "welsch"])
-def test_the_reward_of_a_synthetic_environment_is_kept(head, generator, tmp_path):
-    discrete = head == "bounded-scores"
-    space = spaces.Discrete(2) if discrete else spaces.Box(-1, 1, (1,))
-    shape = {"mean": np.ones(2), "std": np.array([2.0, 0.5])}
-    shape |= {"centred": 0.5, "fade": 0.25} if discrete else {}
-    env = gtn_rl.SyntheticEnv(BOX, space, head=head, introduction=True, **shape)
-    with torch.no_grad():
-        for parameter in env.parameters():
-            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+@pytest.mark.parametrize("space", [spaces.Discrete(3), spaces.Box(-2, 1, (2,))], ids=str)
+def test_the_reward_of_a_synthetic_environment_is_kept(space, generator, tmp_path):
+    discrete = isinstance(space, spaces.Discrete)
+    phases = (
+        gtn_rl.Phase(until=0.4, scale=0.3, width=2.0, gain=0.5),
+        gtn_rl.Phase(scale=1.7, width=0.6, gain=0.8),
+    )
+    scales = {"mean": np.ones(2), "std": np.array([2.0, 0.5])}
+    env = gtn_rl.SyntheticEnv(BOX, space, phases=phases, **scales)
+    env.reward_parameters.data.normal_(generator=generator)
     network = RewardNetwork.of(env)
     observation, action, following, real, ended = transition(generator, discrete)
-    # As large as before it fades.
-    wanted = env.reward(env.lesson(observation, 1 - env.fade), action)
+    if not discrete:
+        action = action.expand(-1, -1, 2) * torch.tensor([1.0, -0.5])
+    wanted = env.reward(env.lesson(observation, 1.0), action)
+    assert wanted.std() > 0.05
+    before = env.reward(env.lesson(observation, 0.0), action)
+    assert not torch.allclose(wanted, before, rtol=0.1)
     for same in (network, gtn_rl.load_reward(gtn_rl.save_reward(network, tmp_path))):
         torch.testing.assert_close(same(observation, action, following, real, ended), wanted)
-    other = network.blank(3)
+    other = network.like(3)
     randomise(other, generator).network_parameters.data[:] = network.network_parameters
     parts = (part.expand(3, *part.shape[1:]) for part in (observation, action, following, real))
     torch.testing.assert_close(other(*parts, ended.expand(3, -1)), wanted.expand(3, -1))
+
+
+def test_rewards_of_actions_are_0_on_average_in_every_state(generator):
+    network = randomise(RewardNetwork(BOX, spaces.Discrete(4), scale=2.0), generator)
+    observation = torch.randn(1, 5, 2, generator=generator)
+    zero = torch.zeros(1, 5)
+    rewards = torch.stack(
+        [
+            network(observation, torch.full((1, 5), action), observation, zero, zero.bool())
+            for action in range(4)
+        ]
+    ).detach()
+    torch.testing.assert_close(rewards.mean(0), zero, atol=1e-6, rtol=0)
+    # The worst action loses less than the scale.
+    assert 0.5 < float(rewards.amax(0).max()) < 2.0
+    best = network._output(observation).argmax(-1)
+    assert torch.equal(rewards.argmax(0), best)
 
 
 def test_potentials_add_up_to_their_ends(generator):
@@ -141,9 +163,9 @@ def test_a_users_environment_with_discrete_observations(generator):
     A2C("MlpPolicy", env, seed=0, device="cpu").learn(10)
 
 
-def test_other_spaces_and_populations_are_refused():
+def test_other_spaces_and_populations_are_refused(env, tmp_path):
     with pytest.raises(UsageError, match="was learned for"):
-        LearnedReward(gym.make("Acrobot-v1"), "gtn_rl/CartPole-v1")
+        LearnedReward(gym.make("Acrobot-v1"), gtn_rl.save_pretrained(env, tmp_path))
     space = gym.make("CartPole-v1").observation_space
     with pytest.raises(UsageError, match="population of 3"):
         LearnedReward(gym.make("CartPole-v1"), RewardNetwork(space, spaces.Discrete(2), members=3))
@@ -204,30 +226,84 @@ def test_the_meta_gradient_through_real_training_is_that_of_finite_differences(g
     assert slope == pytest.approx((gradient * direction).sum().item(), rel=0.05)
 
 
+TINY = gtn_rl.TrainConfig(
+    hidden=(8,),
+    search=Search(candidates=4, generations=2),
+    pretrain=Pretrain(real_steps=512, copies=4),
+    learners=Learners(kinds=("2xa2c@tanh:8",), inner_steps=4, batch_size=8, episodes=1),
+    outer=Outer(steps=4, every=2, population=4, copies=2),
+)
+TINY_META = replace(TINY, estimator="meta-gradient")
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
-def test_reward_networks_are_trained_and_saved(form, estimator, tiny_config, tmp_path):
-    config = replace(
-        tiny_config, learners=("2xa2c@tanh:8",), estimator=estimator, population=4,
-        max_real_steps=3_000,
-    )  # fmt: skip
-    result = gtn_rl.train_reward(
-        "CartPole-v1", tmp_path / "run", config, form=form, additive=form != "action",
-        progress_bar=False,
-    )  # fmt: skip
-    assert result.real_steps >= 3_000
+def test_reward_networks_are_trained_and_saved(form, estimator, tmp_path):
+    config = replace(TINY, estimator=estimator)
+    made = {"form": form, "additive": form != "action", "progress_bar": False}
+    result = gtn_rl.train_reward("CartPole-v1", tmp_path / "run", config, **made)
+    assert isinstance(result.teacher, RewardNetwork)
+    assert result.stopped == "done"
+    # CartPole's return is at least 8.
+    assert result.scores["a2c"] == pytest.approx(result.score)
+    assert result.score >= 8
+    stages = {row["stage"] for row in result.rows}
+    assert stages == ({0, 1, 3, 4} if form == "action" else {0, 2, 3})
+    learned = [row for row in result.rows if row["stage"] == max(stages) - 1]
+    shown = "surrogate" if estimator == "meta-gradient" else "return_best"
+    assert sum(shown in row for row in learned) == 4
+    # Two learners take at least so many real steps to train, in each of four outer steps.
+    spent = learned[-1]["real_steps"] - learned[0]["real_steps"]
+    assert spent > 4 * 2 * 4 * 2
     loaded = gtn_rl.load_reward(tmp_path / "run")
     assert (loaded.form, loaded.additive) == (form, form != "action")
-    assert torch.equal(loaded.network_parameters, result.reward.network_parameters)
+    assert torch.equal(loaded.network_parameters, result.teacher.network_parameters)
+    training = read_config(tmp_path / "run")["training"]
+    assert training["real_steps"] == result.real_steps
     env = LearnedReward(gym.make("CartPole-v1"), tmp_path / "run")
     PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu").learn(16)
-    more = replace(config, max_real_steps=5_000)
-    longer = gtn_rl.train_reward(
-        "CartPole-v1", tmp_path / "run", more, form=form, additive=form != "action", resume=True,
-        progress_bar=False,
-    )  # fmt: skip
-    assert longer.real_steps > result.real_steps
-    assert longer.rows[: len(result.rows)] == result.rows
+    again = gtn_rl.train_reward("CartPole-v1", tmp_path / "run", config, resume=True, **made)
+    assert torch.equal(again.teacher.network_parameters, result.teacher.network_parameters)
+    assert again.rows == result.rows
+
+
+def test_a_budget_ends_a_run_and_a_larger_one_goes_on(tmp_path):
+    whole = gtn_rl.train_reward("CartPole-v1", config=TINY_META, progress_bar=False)
+    first = [row for row in whole.rows if row["stage"] == 3][2]["real_steps"]
+    small = replace(TINY_META, max_real_steps=first)
+    cut = gtn_rl.train_reward("CartPole-v1", tmp_path / "run", small, progress_bar=False)
+    assert cut.stopped == "real steps"
+    assert first <= cut.real_steps < whole.real_steps
+    assert np.isfinite(cut.score)
+    more = gtn_rl.train_reward(
+        "CartPole-v1", tmp_path / "run", TINY_META, resume=True, progress_bar=False
+    )
+    assert more.stopped == "done"
+    assert more.rows[: len(cut.rows)] == cut.rows
+    assert [row["step"] for row in more.rows] == [row["step"] for row in whole.rows]
+
+
+def test_the_reward_of_a_given_environment_is_the_start(env, tmp_path):
+    config = replace(TINY_META, init=str(tmp_path / "env"), outer=replace(TINY.outer, steps=0))
+    training = {"real_steps": 70, "seconds": 1.5}
+    env.reward_parameters.data.normal_(generator=torch.Generator().manual_seed(1))
+    gtn_rl.save_pretrained(env, tmp_path / "env", training=training)
+    result = gtn_rl.train_reward("CartPole-v1", tmp_path / "run", config, progress_bar=False)
+    assert torch.equal(result.teacher.network_parameters, env.reward_parameters)
+    assert read_config(tmp_path / "run")["training"]["real_steps_of_init"] == 70
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learners": Learners(kinds=("2xpg@tanh:8", "sb3:ppo"))}, "either all"),
+        ({"learners": Learners(kinds=("1xstock-ppo@tanh:8",))}, "use a2c, dqn, pg, ppo"),
+        ({"workers": Workers(executor="processes")}, "executor batch"),
+    ],
+)
+def test_what_cannot_train_a_reward_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        gtn_rl.train_reward("CartPole-v1", config=replace(TINY, **change), progress_bar=False)
 
 
 def test_corrupt_and_foreign_artifacts_say_so(env, tmp_path):

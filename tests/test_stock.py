@@ -13,7 +13,8 @@ from gtn_rl.agents.draw import parse_group
 from gtn_rl.agents.sb3 import train_stock
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.agents.stock_updates import shorten
-from gtn_rl.config import TrainConfig
+from gtn_rl.config import Learners, TrainConfig
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.sb3 import SyntheticVecEnv
 from gtn_rl.errors import UsageError
 from gtn_rl.inner import inner_loop, members
@@ -26,11 +27,14 @@ def regret(env, observation, greedy):
     lesson = env.lesson(observation.expand(env.members, -1, -1))
     if isinstance(env.action_space, spaces.Box):
         greedy = (greedy / 2).clamp(-1, 1)
-    return -env.reward(lesson.expand(len(greedy), -1, -1), greedy).mean(-1)
+        best = env.reward(lesson, lesson[..., :1])
+    else:
+        best = lesson.amax(-1)
+    return (best - env.reward(lesson.expand(len(greedy), -1, -1), greedy)).mean(-1)
 
 
 def of_stock(env, name, steps, observation, seed):
-    agent = train_stock(name, SyntheticVecEnv(env, 1, seed), steps, seed)
+    agent = train_stock(name, SyntheticVecEnv(env, 1, seed, budget=steps), steps, seed)
     action = agent.predict(observation[0].numpy(), deterministic=True)[0]
     return float(regret(env, observation, torch.as_tensor(action[None]))[0])
 
@@ -42,21 +46,24 @@ def same(ours, theirs):
     return abs(ours.mean() - theirs.mean()) < 3 * error + 0.02 * theirs.mean()
 
 
-@pytest.fixture(scope="module")
-def cartpole():
-    return gtn_rl.from_pretrained("gtn_rl/CartPole-v1").requires_grad_(False)
+@pytest.fixture
+def cartpole(lesson):
+    return lesson
 
 
 @pytest.fixture
 def pendulum():
     env = gym.make("Pendulum-v1")
-    return gtn_rl.SyntheticEnv(env.observation_space, env.action_space).requires_grad_(False)
+    return gtn_rl.SyntheticEnv(
+        env.observation_space, env.action_space, std=np.array([0.7, 0.7, 3.0]),
+        phases=(Phase(0.5, scale=2.0, gain=0.5), Phase(scale=2.0, width=0.5)),
+    ).requires_grad_(False)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, generator):
     steps, activation = KINDS[name]
-    observation = cartpole.initial(torch.randn(1, 2_000, 4, generator=generator))
+    observation = cartpole.initial(torch.randn(1, 2_000, 6, generator=generator))
     ours = train_stock_agents(cartpole, f"stock-{name}", (64, 64), activation, 16, steps, generator)
     greedy = ours.outputs(observation.expand(16, -1, -1)).argmax(-1)
     theirs = [of_stock(cartpole, name, steps, observation, seed) for seed in range(6)]
@@ -66,7 +73,7 @@ def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, gene
 @pytest.mark.parametrize("name", ["ppo", "a2c"])
 def test_so_do_agents_of_continuous_actions(pendulum, name, generator):
     steps, activation = KINDS[name]
-    observation = pendulum.initial(torch.randn(1, 2_000, 3, generator=generator))
+    observation = pendulum.initial(torch.randn(1, 2_000, 5, generator=generator))
     ours = train_stock_agents(pendulum, f"stock-{name}", (64, 64), activation, 16, steps, generator)
     theirs = [of_stock(pendulum, name, steps, observation, seed) for seed in range(6)]
     assert same(regret(pendulum, observation, ours.outputs(observation.expand(16, -1, -1))), theirs)
@@ -77,8 +84,8 @@ def test_members_of_a_population_teach_the_same_agents(cartpole):
         source = torch.Generator().manual_seed(5)
         config = TrainConfig(
             estimator="evolution",
-            learners=("2xstock-ppo@tanh:8", "1xstock-dqn@relu:8/400", "1xperfect"),
-            stock_steps=2_048,
+            learners=Learners(kinds=("2xstock-ppo@tanh:8", "1xstock-dqn@relu:8/400", "1xoptimal")),
+            steps=2_048,
         )
         return inner_loop(env, config, source, create_graph=False)
 
@@ -104,8 +111,8 @@ def test_gradients_are_shortened_as_torch_does(generator):
 
 def test_a_group_may_say_its_steps():
     assert parse_group("2xstock-dqn@relu:64-64/5000").steps == 5_000
-    assert parse_group("3xperfect").count == 3
-    for text in ("2xdqn@relu:64-64/5000", "1xperfect@tanh:64"):
+    assert parse_group("3xoptimal").count == 3
+    for text in ("2xdqn@relu:64-64/5000", "1xoptimal@tanh:64"):
         with pytest.raises(UsageError, match=r"stock-.* only"):
             parse_group(text)
 
@@ -159,7 +166,7 @@ def test_they_are_differentiated_through_all_that_they_learn(
 
 
 def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generator):
-    noise = torch.randn(1, 2_000, 4, generator=generator)
+    noise = torch.randn(1, 2_000, 6, generator=generator)
     observation = cartpole.initial(noise).expand(4, -1, -1)
     for name, (steps, activation) in KINDS.items():
         agents = train_stock_agents(

@@ -11,9 +11,11 @@ from gtn_rl import supervised
 from gtn_rl.cli import main
 from gtn_rl.errors import ArtifactError, MissingExtraError, UsageError
 from gtn_rl.outer.meta_gradient import meta_gradient
+from gtn_rl.seeding import generator
 from gtn_rl.supervised import SupervisedConfig, from_arrays, from_torch, load, load_teacher, train
 from gtn_rl.supervised.data import DATASETS
-from gtn_rl.supervised.problem import Classification, accuracy, taught
+from gtn_rl.supervised.evaluate import accuracy, taught
+from gtn_rl.supervised.problem import Classification
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
 
 TINY = SupervisedConfig(
@@ -44,7 +46,7 @@ def test_meta_gradient_equals_finite_differences(teacher, intermediate, blobs):
     config = replace(TINY, teacher=teacher, intermediate=intermediate, learners=("2xmlp@tanh:6-5",))
     problem = Classification(blobs, config)
     module = make_teacher(blobs, config, torch.Generator().manual_seed(0)).double()
-    learners = problem.train(module, 3, create_graph=True)
+    learners = problem.train(module, 3)
     assert len(learners) == intermediate
     score, _ = problem.objective(learners, 3)
     parameters = list(module.parameters())
@@ -56,7 +58,7 @@ def test_meta_gradient_equals_finite_differences(teacher, intermediate, blobs):
             for sign in (1, -1):
                 with torch.no_grad():
                     parameter.view(-1)[index] += sign * step
-                values.append(score(problem.train(module, 3, create_graph=False)).item())
+                values.append(score(problem.train(module, 3)).item())
                 with torch.no_grad():
                     parameter.view(-1)[index] -= sign * step
             finite = (values[0] - values[1]) / (2 * step)
@@ -100,9 +102,32 @@ def test_a_teacher_learns_to_teach(blobs):
         config,
         torch.Generator().manual_seed(0),
     )
-    assert result.stopped == "outer steps"
+    assert result.stopped == "done"
     assert float(torch.cat([accuracy(stack, blobs.test) for stack in before]).mean()) < 60
-    assert result.test > 97
+    assert result.scores["test"] > 97
+    # Steps, learners, real examples for each.
+    assert result.real_steps == 150 * 4 * 16
+    # The last teacher is kept, whatever the evaluations before it.
+    assert result.score == pytest.approx(result.rows[-1]["evaluation"], abs=1e-6)
+
+
+def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
+    blobs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        Classification, "evaluate", lambda self, step, *, last: {"evaluation": 100.0 - step}
+    )
+    result = train(blobs, tmp_path / "run", TINY, progress_bar=False)
+    assert [row["evaluation"] for row in result.rows if "evaluation" in row] == [100, 98, 96, 94]
+    assert result.score == 94
+    first = make_teacher(blobs, TINY, generator(TINY.seed, 3))
+    shorter = train(blobs, None, replace(TINY, outer_steps=2), progress_bar=False)
+    rates = [teacher.rates.log_rate for teacher in (first, shorter.teacher, result.teacher)]
+    assert not torch.allclose(rates[0], rates[2])
+    assert not torch.allclose(rates[1], rates[2])
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert content["results"] == result.scores
+    assert content["training"]["real_examples"] == result.real_steps == 6 * 3 * 16
 
 
 def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeypatch):
@@ -118,7 +143,7 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeyp
     monkeypatch.setattr(Classification, "objective", killed)
     assert train(blobs, tmp_path / "cut", TINY, progress_bar=False).stopped == "interrupted"
     again = train(blobs, tmp_path / "cut", TINY, progress_bar=False, resume=True)
-    assert again.test == whole.test
+    assert again.scores == whole.scores
     for name, tensor in whole.teacher.state_dict().items():
         assert torch.equal(tensor, again.teacher.state_dict()[name])
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in again.rows]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from functools import partial
+
+from torch import nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import Factory
@@ -12,19 +13,22 @@ from gtn_rl.executors.batch import Batch
 from gtn_rl.executors.members import describe_job
 from gtn_rl.executors.processes import Processes
 from gtn_rl.executors.ray import Ray
+from gtn_rl.fitness import Fitness
 from gtn_rl.outer.evolution import Executor
-from gtn_rl.real_return import RealReturn
 
 
-def make_executor(target: str | Factory, config: TrainConfig, problem: RealReturn) -> Executor:
+def make_executor(
+    target: str | Factory, config: TrainConfig, fitness: Fitness, teacher: nn.Module, copies: int
+) -> Executor:
     """The executor that the settings name.
 
     Raises:
         UsageError: The target's factory cannot be sent to another process, or no Ray cluster.
         MissingExtraError: Ray is not installed.
     """
-    if config.executor == "batch":
-        return Batch(problem)
+    workers = config.workers
+    if workers.executor == "batch":
+        return Batch(fitness)
     try:
         pickle.dumps(target)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -32,7 +36,7 @@ def make_executor(target: str | Factory, config: TrainConfig, problem: RealRetur
             f"{target} cannot be sent to another process: define it at the top of a module, or use "
             "the batch executor"
         ) from error
-    job = partial(describe_job, target, config, problem)
-    if config.executor == "processes":
-        return Processes(job, config.workers, config.task_timeout)
-    return Ray(job, config.workers, config.ray_address, config.task_timeout)
+    job = describe_job(target, config, teacher, copies)
+    if workers.executor == "processes":
+        return Processes(job, workers.count, workers.timeout)
+    return Ray(job, workers.count, workers.ray_address, workers.timeout)

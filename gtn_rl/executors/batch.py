@@ -1,26 +1,27 @@
-"""All members in this process, as one batch."""
+"""All members together in this process."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from gtn_rl.fitness import Fitness
 from gtn_rl.outer.evolution import Generation
-from gtn_rl.real_return import RealReturn
 
 
 class Batch:
     """Trains the learners of all members together on stacked parameters.
 
     Args:
-        problem: What they are trained for.
+        fitness: Trains and scores them.
     """
 
-    def __init__(self, problem: RealReturn) -> None:
-        self._problem = problem
+    def __init__(self, fitness: Fitness) -> None:
+        self._fitness = fitness
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P, K]` and how many real steps were taken."""
-        return self._problem.fitness(generation.population(), generation.step)
+        return self._fitness(generation.population(), generation.step)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Free the real environments."""
+        self._fitness.close()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import Factory, describe
+from gtn_rl.fitness import Fitness
 from gtn_rl.outer.evolution import Generation
-from gtn_rl.real_return import RealReturn
 
 
 class Job(NamedTuple):
@@ -21,8 +22,8 @@ class Job(NamedTuple):
 
     target: str | Factory
     config: TrainConfig
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    template: bytes
+    copies: int
 
 
 class Outcome(NamedTuple):
@@ -34,10 +35,11 @@ class Outcome(NamedTuple):
     failure: str = ""
 
 
-def describe_job(target: str | Factory, config: TrainConfig, problem: RealReturn) -> Job:
-    """The job of a run, as far as it has come: observation scales are found at its start."""
-    mean, std = problem.scales
-    return Job(target, config, tuple(mean.tolist()), tuple(std.tolist()))
+def describe_job(
+    target: str | Factory, config: TrainConfig, teacher: nn.Module, copies: int
+) -> Job:
+    """The job of a run; of the teacher all but its parameters is needed."""
+    return Job(target, config, pickle.dumps(teacher), copies)
 
 
 def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[list[float]], int]:
@@ -50,15 +52,14 @@ def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[lis
     """
     torch.set_num_threads(1)
     rows = generation.population()[members]
-    values, steps = _problem(job).fitness(rows, generation.step)
+    values, steps = _fitness(job)(rows, generation.step)
     return values.tolist(), steps
 
 
 @lru_cache(maxsize=1)
-def _problem(job: Job) -> RealReturn:
-    problem = RealReturn(describe(job.target), job.config)
-    problem.scales = torch.tensor(job.mean), torch.tensor(job.std)
-    return problem
+def _fitness(job: Job) -> Fitness:
+    template = pickle.loads(job.template)
+    return Fitness(describe(job.target), job.config, template.like, job.copies)
 
 
 def complete(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -23,16 +23,14 @@ class Processes:
         retries: How often a failed task is tried again.
     """
 
-    def __init__(
-        self, job: Callable[[], Job], workers: int, timeout: float, retries: int = 1
-    ) -> None:
+    def __init__(self, job: Job, workers: int, timeout: float, retries: int = 1) -> None:
         self._job, self._workers = job, workers
         self._timeout, self._retries = timeout, retries
         self._pool = make_pool(self._workers)
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P, K]` and how many real steps were taken."""
-        job = self._job()
+        job = self._job
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
             futures = [self._pool.submit(work, job, generation, members) for members in tasks]

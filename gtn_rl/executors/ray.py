@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +33,7 @@ class Ray:
     """
 
     def __init__(
-        self, job: Callable[[], Job], workers: int, address: str, timeout: float, retries: int = 1
+        self, job: Job, workers: int, address: str, timeout: float, retries: int = 1
     ) -> None:
         try:
             self._ray: Any = importlib.import_module("ray")
@@ -60,7 +60,7 @@ class Ray:
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
         """Fitness `[P, K]` and how many real steps were taken."""
-        job, shared = self._ray.put(self._job()), self._ray.put(generation)
+        job, shared = self._ray.put(self._job), self._ray.put(generation)
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
             refs = [self._work.remote(job, shared, members) for members in tasks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,6 @@ from gtn_rl.errors import TrainingDivergedError, UsageError
 from gtn_rl.outer.cma_es import CMAES
 from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, summed_ranks
 from gtn_rl.seeding import generator
-
-if TYPE_CHECKING:
-    from gtn_rl.loop import Problem
 
 _POPULATION = 100
 """Name of the random stream of populations."""
@@ -78,14 +75,14 @@ class Executor(Protocol):
 class Evolution:
     """Moves a teacher to where a strategy's populations do best.
 
+    Members are compared by their rank for each kind of learner, the ranks being summed, so that the
+    kind whose returns vary most does not decide alone. Where all members do equally well nothing is
+    known of the way, and the teacher stays.
+
     Args:
         teacher: The module to update in place; D parameters.
         strategy: Draws populations around it and learns from their fitness.
-        executor: Finds their fitness.
         seed: Of the populations.
-        weights: Of the K kinds of learners in a member's fitness, `[K]`; alike if not given.
-        equal: Whether members are compared by their rank for each kind, the ranks being summed,
-            instead of by their mean return.
         moving: Names of the teacher's parameters that evolve; all if not given.
 
     Raises:
@@ -96,15 +93,12 @@ class Evolution:
         self,
         teacher: nn.Module,
         strategy: Strategy[Any],
-        executor: Executor,
         seed: int,
         *,
-        weights: Tensor | None = None,
-        equal: bool = False,
         moving: Collection[str] = (),
     ) -> None:
-        self._teacher, self._strategy, self._executor = teacher, strategy, executor
-        self._seed, self._weights, self._equal = seed, weights, equal
+        self.teacher = teacher
+        self._strategy, self._seed = strategy, seed
         known = dict(teacher.named_parameters())
         missing = [name for name in moving if name not in known]
         if missing:
@@ -119,40 +113,39 @@ class Evolution:
         self._state = strategy.initial(self._all()[self._moving])
 
     def _all(self) -> Tensor:
-        return parameters_to_vector(self._teacher.parameters()).detach()
+        return parameters_to_vector(self.teacher.parameters()).detach()
 
     def _move(self) -> None:
         parameters = self._all()
         parameters[self._moving] = self._state.mean.float()
-        vector_to_parameters(parameters, self._teacher.parameters())
+        vector_to_parameters(parameters, self.teacher.parameters())
 
-    def step(self, problem: Problem, step: int) -> dict[str, Any]:
-        """One generation: draw a population, have its learners scored, move the teacher.
+    def ask(self, step: int) -> Generation:
+        """A generation around the teacher."""
+        return Generation(self._strategy, self._state, self._seed, step, self._all(), self._moving)
 
-        Where all members do equally well nothing is known of the way, and the teacher stays.
+    def tell(self, trained: Generation, score: Tensor, step: int) -> dict[str, Any]:
+        """Move the teacher.
+
+        Args:
+            trained: The generation whose learners were trained.
+            score: Real returns `[P, K]` of K kinds of learners, not a number where one was lost.
+            step: The outer step.
 
         Raises:
             TrainingDivergedError: No member has a fitness; the teacher is left as it was.
         """
-        generation = Generation(
-            self._strategy, self._state, self._seed, step, self._all(), self._moving
-        )
-        returns, steps = self._executor.fitness(generation)
-        problem.charge(steps)
-        lost = ~returns.isfinite().all(1)
+        means = score.mean(1)
+        lost = ~score.isfinite().all(1)
         if lost.all():
             raise TrainingDivergedError(
                 "no member of the population has a finite return: see the warnings above, or check "
                 "the target's rewards"
             )
-        weights = torch.ones(returns.shape[1]) if self._weights is None else self._weights
-        means = returns @ (weights / weights.sum())
-        fitness = means
-        if self._equal:
-            fitness = summed_ranks(returns)
+        fitness = summed_ranks(score)
         if fitness[~lost].max() > fitness[~lost].min():
             fitness = fitness.masked_fill(lost, torch.nan)
-            self._state = self._strategy.tell(self._state, generation.asked(), fitness)
+            self._state = self._strategy.tell(self._state, trained.asked(), fitness)
             self._move()
         return {
             "return": float(means[~lost].mean()),
@@ -161,11 +154,12 @@ class Evolution:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The strategy's state."""
-        return dict(self._state._asdict())
+        """The strategy's state and the teacher."""
+        return {"strategy": dict(self._state._asdict()), "teacher": self.teacher.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set it to a saved state."""
-        self._state = type(self._state)(**state)
+        self.teacher.load_state_dict(state["teacher"])
+        self._state = type(self._state)(**state["strategy"])
         with torch.no_grad():
             self._move()

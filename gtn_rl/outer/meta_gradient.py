@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Stack
 from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.outer.averaged import Averaged
 
-if TYPE_CHECKING:
-    from gtn_rl.loop import Objective, Problem
+Objective = Callable[[Sequence[Any]], Tensor]
+"""A scalar to maximise, for trained learners; differentiable in their parameters."""
 
 
 class Update(NamedTuple):
@@ -23,11 +24,7 @@ class Update(NamedTuple):
 
 
 def meta_gradient(
-    trained: Sequence[Stack],
-    surrogate: Objective,
-    parameters: Sequence[Tensor],
-    *,
-    equal: bool = False,
+    trained: Sequence[Stack], surrogate: Objective, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """The surrogate and its gradients w.r.t. the teacher's parameters.
 
@@ -39,78 +36,72 @@ def meta_gradient(
         trained: Learners whose parameters are a function of `parameters`.
         surrogate: Scalar to maximise.
         parameters: The teacher's parameters.
-        equal: Whether each stack's gradient gets length 1 before they are averaged. The lengths
-            differ by orders of magnitude between algorithms and from step to step, and the longest
-            is as a rule the one that knows least.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
     detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
     value = surrogate(detached)
     vectors = torch.autograd.grad(value, leaves)
-    if not equal:
-        gradients = torch.autograd.grad(
-            [stack.parameters for stack in trained], list(parameters), grad_outputs=list(vectors)
-        )
-        return value.detach(), list(gradients)
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    lengths = []
-    for stack, vector in zip(trained, vectors, strict=True):
-        share = torch.autograd.grad(
-            stack.parameters, list(parameters), vector, retain_graph=True, materialize_grads=True
-        )
-        lengths.append(torch.stack([part.square().sum() for part in share]).sum().sqrt())
-        # What is not finite says nothing; the others go on without it.
-        if lengths[-1].isfinite():
-            for part, own in zip(total, share, strict=True):
-                part += own / (len(trained) * lengths[-1].clamp_min(1e-30))
-    if not torch.stack(lengths).isfinite().any():
-        total[0].fill_(torch.nan)
-    return value.detach(), total
+    # Not all of a teacher need have a part in what is learned (a phase that is never on).
+    gradients = torch.autograd.grad(
+        [stack.parameters for stack in trained], list(parameters), list(vectors),
+        materialize_grads=True,
+    )  # fmt: skip
+    return value.detach(), list(gradients)
 
 
 class MetaGradient:
-    """Ascends the meta-gradient with Adam.
+    """Ascends the meta-gradient with Adam, and averages the teacher.
 
     Args:
         teacher: The module to update in place.
+        rate: Adam's step size at an outer step.
         max_norm: Longer gradients are shortened to this norm.
-        equal: Whether all stacks of learners have an equal say (`meta_gradient`).
-        faster: Names of parameters whose step size is `multiple` times that of the others.
-        multiple: See there.
+        averaging: Decay of the moving average of the teacher's parameters.
+        epochs: Updates by one objective.
+        again: Trains the learners of an outer step again, for every update but the first.
     """
 
     def __init__(
         self,
         teacher: nn.Module,
-        max_norm: float,
+        rate: Callable[[int], float],
         *,
-        equal: bool = False,
-        faster: Collection[str] = (),
-        multiple: float = 1.0,
+        max_norm: float = 1.0,
+        averaging: float = 0.9,
+        epochs: int = 1,
+        again: Callable[[nn.Module, int], Any] | None = None,
     ) -> None:
-        self._teacher = teacher
+        self._teacher, self._rate, self._max_norm = teacher, rate, max_norm
+        self._epochs, self._again = epochs, again
         self._parameters = list(teacher.parameters())
-        self._max_norm = max_norm
-        self._equal = equal
-        self._multiples = (1.0, multiple)
-        groups = [
-            [own for name, own in teacher.named_parameters() if (name in faster) == fast]
-            for fast in (False, True)
-        ]
-        self._optimizer = torch.optim.Adam(
-            [{"params": group} for group in groups if group], betas=(0.9, 0.99)
-        )
+        self._optimizer = torch.optim.Adam(self._parameters, betas=(0.9, 0.99))
+        self._averaged = Averaged(teacher, averaging)
 
-    def step(self, problem: Problem, step: int) -> dict[str, Any]:
-        """Train learners, score them, and move the teacher along the gradient of their score."""
-        rate = problem.learning_rate(step)
-        learners = problem.train(self._teacher, step, create_graph=True)
-        objective, row = problem.objective(learners, step)
-        for epoch in range(problem.epochs(step)):
+    @property
+    def teacher(self) -> nn.Module:
+        """The averaged teacher."""
+        return self._averaged.teacher
+
+    def ask(self, step: int) -> nn.Module:
+        """The teacher itself."""
+        return self._teacher
+
+    def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
+        """Move the teacher along the gradient of its learners' score.
+
+        Args:
+            trained: Learners whose parameters are a function of the teacher's.
+            score: A surrogate to maximise, and what the log should say of it.
+            step: The outer step.
+        """
+        surrogate, row = score
+        for epoch in range(self._epochs):
             if epoch:
-                learners = problem.train(self._teacher, step, create_graph=True)
-            update = self.update(learners, objective, rate)
-        return row | update._asdict()
+                assert self._again is not None
+                trained = self._again(self._teacher, step)
+            update = self.update(trained, surrogate, self._rate(step))
+        self._averaged.module.update_parameters(self._teacher)
+        return dict(row) | update._asdict()
 
     def update(
         self, trained: Sequence[Stack], surrogate: Objective, learning_rate: float
@@ -125,24 +116,29 @@ class MetaGradient:
         Raises:
             TrainingDivergedError: The gradient is not finite; the teacher is left as it was.
         """
-        value, gradients = meta_gradient(trained, surrogate, self._parameters, equal=self._equal)
+        value, gradients = meta_gradient(trained, surrogate, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = -gradient
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._max_norm))
         if not norm < float("inf"):
             raise TrainingDivergedError(
-                "the meta-gradient is not finite: lower outer_learning_rate or the upper "
-                "learning_rate, or take fewer inner_steps"
+                "the meta-gradient is not finite: lower the outer learning rate or the learners', "
+                "or take fewer inner steps"
             )
-        for group, multiple in zip(self._optimizer.param_groups, self._multiples, strict=False):
-            group["lr"] = multiple * learning_rate
+        self._optimizer.param_groups[0]["lr"] = learning_rate
         self._optimizer.step()
         return Update(float(value), norm)
 
     def state_dict(self) -> dict[str, Any]:
-        """Adam's state."""
-        return dict(self._optimizer.state_dict())
+        """The teacher, its average and Adam's state."""
+        return {
+            "teacher": self._teacher.state_dict(),
+            "average": self._averaged.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set Adam to a saved state."""
-        self._optimizer.load_state_dict(state)
+        """Set it to a saved state."""
+        self._teacher.load_state_dict(state["teacher"])
+        self._averaged.module.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -11,14 +11,13 @@ from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import DATASETS, Data, from_arrays, from_torch, load
 from gtn_rl.supervised.evaluate import final_accuracies
 from gtn_rl.supervised.teachers import TEACHERS
-from gtn_rl.supervised.train import SupervisedResult, train
+from gtn_rl.supervised.train import train
 
 __all__ = [
     "DATASETS",
     "TEACHERS",
     "Data",
     "SupervisedConfig",
-    "SupervisedResult",
     "final_accuracies",
     "from_arrays",
     "from_torch",

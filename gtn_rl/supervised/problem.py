@@ -1,26 +1,23 @@
-"""The problem of supervised learning: how well fresh classifiers do on real data."""
+"""The stage of supervised learning: how well fresh classifiers do on real data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gtn_rl.agents.classifier import Classifiers, cross_entropy, draw, fit, parse_group
+from gtn_rl.agents.classifier import Classifiers, cross_entropy
+from gtn_rl.outer.meta_gradient import MetaGradient, Objective
+from gtn_rl.run import State
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.config import SupervisedConfig
-from gtn_rl.supervised.data import Data, Part
-
-if TYPE_CHECKING:
-    from gtn_rl.checkpoint import Progress
-    from gtn_rl.loop import Objective
-    from gtn_rl.supervised.teachers import Teacher
+from gtn_rl.supervised.data import Data
+from gtn_rl.supervised.evaluate import accuracy, final_accuracies, taught
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
@@ -43,70 +40,63 @@ class Classification:
     """Classifiers trained by a teacher, scored on real data (Such et al. 2020, section 3).
 
     The meta-gradient comes from the training part, the evaluation from the validation part; the
-    test part is never looked at.
+    test part is looked at once, when all is over. It is the last teacher that is kept: of digits'
+    180 validation examples the accuracy says less than the step size having fallen to 0, and to
+    pick by it kept teachers that were worse by 2 points.
 
     Args:
         data: The task.
         config: Settings.
     """
 
+    name, competes = "teaching classifiers", False
+
     def __init__(self, data: Data, config: SupervisedConfig) -> None:
-        self.data, self.config = data, config
-        self.evaluate_every, self.patience = config.evaluate_every, config.outer_steps
-        self.goal: float | None = None
-        self.real_steps = 0
+        self.data, self.config, self.every = data, config, config.evaluate_every
+        self._examples = 0
 
-    def charge(self, real_steps: int) -> None:
-        """Count real examples that were used elsewhere."""
-        self.real_steps += real_steps
+    def begin(self, state: State) -> None:
+        """Start the meta-gradient."""
+        config = self.config
+        self.estimator = MetaGradient(
+            state.teacher, self._rate, max_norm=config.max_gradient_norm,
+            averaging=config.averaging,
+        )  # fmt: skip
 
-    def limits(self, progress: Progress) -> dict[str, float]:
-        """Shares of the budgets that are spent."""
-        return {
-            "outer steps": progress.step / self.config.outer_steps,
-            "minutes": progress.seconds / 60 / self.config.max_minutes,
-        }
-
-    def reset(self, step: int) -> None:
-        """Nothing hangs over from one outer step to the next."""
-
-    def learning_rate(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         """Half a cosine from the first step size to 0."""
         share = min(step / self.config.outer_steps, 1.0)
         return self.config.outer_learning_rate * (1 + math.cos(math.pi * share)) / 2
 
-    def epochs(self, step: int) -> int:
-        """One update by one batch of real examples."""
-        return 1
+    def reset(self, step: int) -> None:
+        """Nothing hangs over from one outer step to the next."""
 
-    def train(self, teacher: nn.Module, step: int, *, create_graph: bool) -> list[Classifiers]:
+    def train(self, teachers: nn.Module, step: int) -> list[Classifiers]:
         """Fresh classifiers after each of the scored points of their training."""
         config = self.config
         points = range(1, config.intermediate)
         keep = {round(config.inner_steps * point / config.intermediate) for point in points}
-        return taught(
-            teacher, self.data, config, generator(config.seed, _LEARNERS, step),
-            create_graph=create_graph, keep=keep,
-        )  # fmt: skip
+        stream = generator(config.seed, _LEARNERS, step)
+        return taught(teachers, self.data, config, stream, create_graph=True, keep=keep)
 
     def objective(
-        self, learners: Sequence[Classifiers], step: int
-    ) -> tuple[Objective, dict[str, float | None]]:
+        self, trained: Sequence[Classifiers], step: int
+    ) -> tuple[Objective, dict[str, float]]:
         """Minus the mean cross-entropy on real training examples, other ones for each learner."""
         source, part = generator(self.config.seed, _EXAMPLES, step), self.data.train
         exams = []
-        for stack in learners:
+        for stack in trained:
             size = (len(stack.parameters), self.config.real_batch)
             index = torch.randint(len(part), size, generator=source)
-            self.real_steps += index.numel()
+            self._examples += index.numel()
             dtype = stack.parameters.dtype
             targets = F.one_hot(part.labels[index], self.data.classes).to(dtype)
             exams.append((part.inputs[index].to(dtype), targets))
         score = partial(_score, exams=exams)
         with torch.no_grad():
-            return score, {"loss": -float(score(learners))}
+            return score, {"loss": -float(score(trained))}
 
-    def evaluate(self, teacher: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
         config = self.config
         stream = generator(config.seed, _EVALUATION, step)
@@ -114,71 +104,41 @@ class Classification:
             [
                 accuracy(stack, self.data.validation)
                 for _ in range(config.exams)
-                for stack in taught(teacher, self.data, config, stream)
+                for stack in taught(self.estimator.teacher, self.data, config, stream)
             ]
         )
         return {"evaluation": float(percent.mean()), "evaluation_min": float(percent.min())}
 
+    def shares(self, step: int) -> Mapping[str, float]:
+        """Of its outer steps."""
+        return {"outer steps": step / self.config.outer_steps}
+
+    def converged(self, step: int) -> bool:
+        """At the end of the schedule only."""
+        return False
+
+    def spent(self) -> int:
+        """Real training examples since this was last asked, counted as often as they were used."""
+        new, self._examples = self._examples, 0
+        return new
+
+    def end(self, state: State) -> None:
+        """Accuracies of fresh classifiers of the finished teacher, by which nothing is chosen."""
+        for part in ("validation", "test"):
+            percent = final_accuracies(
+                state.teacher, self.data, self.config, self.config.seed, on=part
+            )
+            state.returns[part] = float(percent.mean())
+
+    def close(self) -> None:
+        """Nothing to free."""
+
     def state_dict(self) -> dict[str, Any]:
-        """The cost so far."""
-        return {"real_steps": self.real_steps}
+        """Nothing besides the estimator."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self.real_steps = state["real_steps"]
-
-
-def taught(
-    teacher: nn.Module,
-    data: Data,
-    config: SupervisedConfig,
-    generator: torch.Generator,
-    *,
-    create_graph: bool = False,
-    keep: set[int] | frozenset[int] = frozenset(),
-    count: int | None = None,
-) -> list[Classifiers]:
-    """Fresh classifiers, trained by a teacher.
-
-    Args:
-        teacher: A `teachers.Teacher`.
-        data: For its shape and classes.
-        config: Kinds of learners, and how many kinds to draw.
-        generator: Source of all randomness.
-        create_graph: Whether they are to be differentiated w.r.t. the teacher.
-        keep: Numbers of steps after which they are wanted as well.
-        count: Learners of each kind, if not as in the settings.
-
-    Returns:
-        A stack for each kind of learner and kept step.
-    """
-    groups = [parse_group(text) for text in config.learners]
-    if 0 < config.draw < len(groups):
-        chosen = torch.randperm(len(groups), generator=generator)[: config.draw]
-        groups = [groups[index] for index in chosen.tolist()]
-    told: Teacher = teacher  # type: ignore[assignment]
-    stacks: list[Classifiers] = []
-    with torch.set_grad_enabled(create_graph):
-        for group in groups:
-            group = group if count is None else replace(group, count=count)
-            dtype = next(teacher.parameters()).dtype
-            fresh = draw(
-                group, data.shape, data.classes, generator=generator, dtype=dtype,
-                weight_norm=config.weight_norm,
-            )  # fmt: skip
-            lesson = told.lesson(group.count, generator)
-            stacks += fit(
-                fresh, lesson, create_graph=create_graph, keep=keep, segment=config.segment
-            )
-    return stacks
-
-
-def accuracy(classifiers: Classifiers, part: Part) -> Tensor:
-    """Accuracies `[K]` in percent."""
-    inputs = part.inputs.to(classifiers.parameters.dtype).unsqueeze(0)
-    with torch.no_grad():
-        right = classifiers.logits(inputs).argmax(-1) == part.labels
-        return right.to(torch.float64).mean(-1) * 100
+        """Nothing."""
 
 
 def _score(learners: Sequence[Classifiers], exams: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

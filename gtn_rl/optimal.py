@@ -1,0 +1,67 @@
+"""The limit of the inner loop: a learner that has learned its lesson perfectly.
+
+It takes the best action of the reward, so what it does is a function of the environment's
+parameters without any training between. What this leaves out, that a real learner gets there from
+anywhere in a few thousand steps, is for the stages that train learners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from gtn_rl.agents.draw import OPTIMAL
+from gtn_rl.envs.lessons import bounded
+from gtn_rl.envs.spaces import halves
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.gradients import with_rows
+
+_TEMPERATURE = 0.2
+"""Of the softmax over bounded scores by which optimal policies explore."""
+
+
+def optimal_policy(env: SyntheticEnv, observation: Tensor) -> Tensor:
+    """Logits or means `[P, N, A]` with which optimal policies of P members act at `[P, N, O]`."""
+    output = env.output(observation)
+    if isinstance(env.action_space, spaces.Discrete):
+        return bounded(output.amax(-1, keepdim=True) - output, 1.0) / _TEMPERATURE
+    middle, half = halves(env.action_space, output.dtype)
+    return middle + half * output
+
+
+@dataclass(frozen=True)
+class Optimal:
+    """Optimal policies among other learners: what agents learn that train for longer than those.
+
+    Args:
+        env: P environments.
+        count: Learners of each, all alike: their weight among the others.
+        parameters: One row for each environment, `[P, D]`, or for each of its learners.
+    """
+
+    env: SyntheticEnv
+    count: int
+    parameters: Tensor
+
+    @classmethod
+    def of(cls, env: SyntheticEnv, count: int) -> Self:
+        """Those of environments, differentiable w.r.t. their parameters."""
+        rows = torch.cat(list(env.parameters()), 1)
+        return cls(env, count, rows.repeat_interleave(count, 0))
+
+    @property
+    def names(self) -> list[tuple[str, int]]:
+        """Algorithm and number of rows."""
+        return [(OPTIMAL, len(self.parameters))]
+
+    def outputs(self, observations: Tensor) -> Tensor:
+        """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
+        return optimal_policy(with_rows(self.env, self.parameters), observations)
+
+    def with_parameters(self, parameters: Tensor) -> Self:
+        """The same learners with other parameters."""
+        return replace(self, parameters=parameters)

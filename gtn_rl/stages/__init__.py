@@ -1,0 +1,1 @@
+"""Stages of a run: fillings of the outer loop's slots."""

@@ -1,0 +1,76 @@
+"""What most stages have in common, to be called and not inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gtn_rl.config import TrainConfig
+from gtn_rl.envs.presentation import Phase
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import Act, RealEnvs, Target
+from gtn_rl.fitness import episodes_of
+from gtn_rl.seeding import derive
+
+
+def untrained(
+    task: Target, config: TrainConfig, *, phases: Sequence[Phase] = (Phase(),), **settings: object
+) -> SyntheticEnv:
+    """An environment for a task as the settings want it, its parameters not yet learned."""
+    options: dict[str, object] = {"horizon": config.horizon, "budget": config.steps} | settings
+    return SyntheticEnv(
+        task.observation_space, task.action_space, target=task.id, hidden=config.hidden,
+        phases=phases, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def goal_of(task: Target, config: TrainConfig) -> float | None:
+    """The return that counts as solved, if there is one."""
+    return task.reward_threshold if config.target_return is None else config.target_return
+
+
+def moments(observations: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation `[O]` of observations `[M, O]`; 1 where one never moved."""
+    std, mean = torch.std_mean(observations, 0)
+    # An observation that never moved says nothing of its scale.
+    return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
+
+
+def returns_of(
+    real: RealEnvs, policy: Act, seed: int, noise: torch.Generator | None = None
+) -> tuple[Tensor, float]:
+    """Real returns `[E]` of a policy, and the mean length of an episode.
+
+    Of short episodes there are more, so that about as many steps tell.
+
+    Args:
+        real: Real environments for one learner; one episode in each at least.
+        policy: With what it acts.
+        seed: Of the episodes.
+        noise: Source of actions that are sampled; greedy ones if not given.
+    """
+    before = real.steps
+    rounds: list[Tensor] = []
+    length, wanted = 1.0, 1
+    while len(rounds) < wanted:
+        rounds.append(real.evaluate(policy, derive(seed, len(rounds)) % 2**31, noise)[0])
+        length = (real.steps - before) / (len(rounds) * real.shape[1])
+        wanted = episodes_of(length) if len(rounds) == 1 else wanted
+    return torch.cat(rounds), length
+
+
+def untrained_like(
+    env: SyntheticEnv, phases: Sequence[Phase], states: Tensor, budget: int
+) -> SyntheticEnv:
+    """One environment of the same rewards (and dynamics) with another presentation."""
+    other = SyntheticEnv(
+        env.observation_space, env.action_space, target=env.target, hidden=env.hidden,
+        horizon=env.horizon, phases=phases, states=states, budget=budget,
+        mean=env.mean.numpy(), std=env.std.numpy(),
+    )  # fmt: skip
+    kept = ("reward_parameters", "dynamics_parameters", "step_size")
+    own = {name: value for name, value in env.state_dict().items() if name in kept}
+    other.load_state_dict(own, strict=False)
+    return other

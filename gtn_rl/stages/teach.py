@@ -1,0 +1,295 @@
+"""Teaching: learners are trained by the teacher, and their real return moves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from gtn_rl.agents.learners import Student
+from gtn_rl.agents.sharpness import sharpness
+from gtn_rl.config import TrainConfig
+from gtn_rl.critic import Critic
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.reward import RewardNetwork
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.executors import make_executor
+from gtn_rl.fitness import Fitness, Teach, episodes_of, in_synthetic
+from gtn_rl.inner import act, algorithms
+from gtn_rl.loop import Estimator
+from gtn_rl.objective import collect, surrogate
+from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strategy
+from gtn_rl.outer.meta_gradient import MetaGradient, Objective
+from gtn_rl.run import State
+from gtn_rl.seeding import derive, generator
+from gtn_rl.stages.base import goal_of
+from gtn_rl.stats import interquartile_mean
+from gtn_rl.stock import stock_returns
+
+# Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
+# that a resumed run is the run that was never killed.
+_LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC = range(1, 6)
+
+_LENGTH = 128
+"""Real steps in each environment for an update of the meta-gradient."""
+
+_BOLD, _TIMID = 0.8, 0.1
+"""Standard deviations of the first population, of the presentation alone or of networks too."""
+
+_NEAR = 0.03
+"""Learners count as good as the policy that they are taught within this share of what it gains over
+random agents."""
+
+
+class TeachLearners:
+    """Learners of a teacher, scored by their real return.
+
+    Args:
+        target: Gymnasium id or factory, for other processes.
+        task: The target.
+        config: Settings, with learners for the target's action space.
+        blank: So many teachers, their parameters to be replaced, given one of them.
+        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
+            given.
+        learners: How many learners a teacher trains, where the settings do not say so.
+        epochs: Updates of the meta-gradient by one batch of real experience.
+        averaging: Decay of the average that the meta-gradient keeps of the teacher.
+    """
+
+    def __init__(
+        self, target: Any, task: Target, config: TrainConfig,
+        blank: Callable[[nn.Module, int], nn.Module], teach: Teach | None = None,
+        learners: int = 0, *, epochs: int = 1, averaging: float = 0.9,
+    ) -> None:  # fmt: skip
+        self.name, self.every, self.competes = "teaching learners", config.outer.every, True
+        self._target, self._task, self._config, self._blank = target, task, config, blank
+        self._own, self._count = teach, learners or config.num_learners
+        self._epochs, self._averaging = epochs, averaging
+        self._actions = make_actions(task.action_space, config.noise)
+        # Bandits are judged by stock-like agents whatever the learners are: it is those that are to
+        # be taught. Other learners of the kinds that are trained tell of the other teachers.
+        self._judged = teach is None and config.horizon == 1
+        examined = config
+        if self._judged:
+            examined = config.stock_like(task.action_space, config.learners.judges)
+        self._examine = teach or partial(in_synthetic, config=examined)
+        self._teach = teach or partial(in_synthetic, config=config)
+        judges = examined.num_learners if self._judged else self._count
+        self._judges = judges if not config.stock else len(config.stock)
+
+    def begin(self, state: State) -> None:
+        """Go on from the teacher that was found."""
+        config, teacher = self._config, state.teacher
+        self._teacher = teacher
+        self._random = state.returns.get("random", math.nan)
+        self._goal = self._wanted(state)
+        told = episodes_of(self._task.horizon or state.length)
+        self._copies = config.outer.copies or told
+        self._episodes = config.learners.episodes or max(told, 2)
+        self._exam = RealEnvs(self._task, self._actions, self._judges, self._episodes)
+        self._real: RealEnvs | None = None
+        self._executor: Executor | None = None
+        self._taken, self._counted, self._reached = 0, 0, False
+        self._best, self._since = -math.inf, 0
+        self.estimator: Estimator = self._estimator(state)
+
+    def _wanted(self, state: State) -> float | None:
+        """The return that is enough: near to the optimal policy's, or else what solves the task."""
+        optimal = state.returns.get("optimal", math.nan)
+        if self._judged and math.isfinite(optimal):
+            return optimal - _NEAR * abs(optimal - self._random)
+        return goal_of(self._task, self._config)
+
+    def _estimator(self, state: State) -> Estimator:
+        config, teacher = self._config, state.teacher
+        outer = config.outer
+        if config.estimator == "meta-gradient":
+            size = self._task.observation_space.shape[0]
+            self._critic = state.critic or Critic(
+                torch.zeros(size), torch.ones(size), generator=generator(config.seed, _CRITIC)
+            )
+            self._real = RealEnvs(self._task, self._actions, self._count, max(self._copies, 4))
+            return MetaGradient(
+                teacher.requires_grad_(True), self._rate, epochs=self._epochs,
+                averaging=self._averaging, again=partial(self.train),
+            )  # fmt: skip
+        blank = partial(self._blank, teacher)
+        fitness = Fitness(self._task, config, blank, self._copies, self._own)
+        self._executor = make_executor(self._target, config, fitness, teacher, self._copies)
+        moving = outer.moving
+        if not moving and self._judged:
+            moving = ("presentation",)
+        # A few numbers in units of their own, or all the weights of networks.
+        few = tuple(moving) == ("presentation",)
+        strategy = make_strategy(
+            outer.strategy or ("cma-es" if few else "snes"), outer.population,
+            outer.deviation or (_BOLD if few else _TIMID), outer.learning_rate,
+        )  # fmt: skip
+        names = [f"{part}_parameters" for part in moving]
+        return Evolution(teacher.requires_grad_(False), strategy, config.seed, moving=names)
+
+    def _rate(self, step: int) -> float:
+        """Linear decay to 0, in steps: in seconds a run would depend on the machine's load."""
+        outer = self._config.outer
+        return outer.learning_rate * max(1 - step / max(outer.steps, 1), 0.0)
+
+    def reset(self, step: int) -> None:
+        """Start new episodes in all real environments."""
+        if self._real is not None:
+            self._real.reset(derive(self._config.seed, _RESET, step) % 2**31)
+
+    def train(self, teachers: Any, step: int) -> Any:
+        """Fresh learners; those of a population train where they are scored, by the executor."""
+        if isinstance(teachers, Generation):
+            return teachers
+        stream = generator(self._config.seed, _LEARNERS, step)
+        return self._teach(teachers, stream, create_graph=True)
+
+    def objective(self, trained: Any, step: int) -> Any:
+        """Returns of a population, or the surrogate of return from acting in the target."""
+        if isinstance(trained, Generation):
+            assert self._executor is not None
+            returns, steps = self._executor.fitness(trained)
+            self._taken += steps
+            return returns
+        return self._surrogate(trained, step)
+
+    def _surrogate(
+        self, learners: Sequence[Student], step: int
+    ) -> tuple[Objective, dict[str, float]]:
+        config, real = self._config, self._real
+        assert real is not None
+        source = generator(config.seed, _ACTIONS, step)
+        sure = self._sureness(learners, source)
+
+        def play(trained: Sequence[Student], observation: Tensor) -> Tensor:
+            return sure * act(trained, observation)
+
+        experience = collect(
+            partial(play, learners), real, self._actions, self._critic, config, source, _LENGTH
+        )
+        error = self._critic.fit(
+            *experience.values(), generator(config.seed, _CRITIC, step), epochs=4
+        )
+        gain = partial(surrogate, experience=experience, actions=self._actions, clip=config.clip)
+        row = {"critic_error": error}
+        finished = real.finished()
+        if finished is not None:
+            row["return"] = finished
+        return (lambda trained: gain(partial(play, trained))), row
+
+    def _sureness(self, learners: Sequence[Student], source: torch.Generator) -> Tensor | float:
+        """What logits are multiplied by, that the return of sampled actions is that of greedy ones.
+
+        A hundred steps of sampled experience leave learners so unsure that it is another return.
+        """
+        env = self._teacher
+        if isinstance(self._task.action_space, spaces.Box):
+            return 1.0
+        if isinstance(env, RewardNetwork):
+            noise = torch.randn(self._count, 256, len(env.mean), generator=source)
+            states = env.mean + env.std * noise
+        elif isinstance(env, SyntheticEnv) and env.horizon > 1:
+            noise = torch.randn(1, 256, env.noise_size, generator=source)
+            states = env.initial(noise).detach().expand(self._count, -1, -1)
+        else:
+            return 1.0
+        return sharpness(act(learners, states))
+
+    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
+        """Greedy real returns of fresh learners: of each kind, and the mean of the kinds.
+
+        A kind that is better than it need be does not make up for one that is worse.
+
+        Raises:
+            TrainingDivergedError: The returns are not finite.
+        """
+        stream = derive(self._config.seed, _EVALUATION, step)
+        row = self.judge(self.estimator.teacher, stream)
+        kinds = [value for name, value in row.items() if name.startswith("evaluation_of_")]
+        if self._goal is not None and self._judged:
+            self._reached = min(kinds) >= self._goal
+            kinds = [min(value, self._goal) for value in kinds]
+        else:
+            self._reached = False
+        row["evaluation"] = sum(kinds) / len(kinds)
+        better = row["evaluation"] > self._best
+        self._best = max(self._best, row["evaluation"])
+        self._since = 0 if better else self._since + 1
+        return row
+
+    def judge(self, teacher: nn.Module, seed: int) -> dict[str, float]:
+        """Real returns of fresh learners: the middle of each kind, and the worst of all."""
+        if self._config.stock:
+            assert isinstance(teacher, SyntheticEnv)
+            seeds = [derive(seed, copy) % 2**31 for copy in range(self._episodes)]
+            array, steps = stock_returns(
+                teacher, self._config.stock, self._task, self._config.steps, seeds
+            )
+            self._taken += steps
+            returns, names = torch.as_tensor(array).mean(1), list(self._config.stock)
+        else:
+            learners = self._examine(teacher, generator(seed, 1), create_graph=False)
+            with torch.no_grad():
+                returns = self._exam.evaluate(partial(act, learners), seed % 2**31).mean(1)
+            names = algorithms(learners)
+        if not returns.isfinite().all():
+            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
+        row = {"evaluation_min": float(returns.min())}
+        for name in dict.fromkeys(names):
+            mask = torch.tensor([own == name for own in names])
+            row[f"evaluation_of_{name}"] = float(interquartile_mean(returns[mask].numpy()))
+        return row
+
+    def shares(self, step: int) -> Mapping[str, float]:
+        """Of its outer steps."""
+        outer = self._config.outer
+        return {"outer steps": step / outer.steps if outer.steps else 1.0}
+
+    def converged(self, step: int) -> bool:
+        """Whether learners are as good as what they are taught, or do not become better."""
+        stalled = self._since >= self._config.outer.patience
+        if self._goal is not None and not self._judged:
+            return stalled and self._best >= self._goal
+        return self._reached or stalled
+
+    def spent(self) -> int:
+        """Real steps since this was last asked."""
+        total = self._taken + self._exam.steps + (0 if self._real is None else self._real.steps)
+        new, self._counted = total - self._counted, total
+        return new
+
+    def charge(self, real_steps: int) -> None:
+        """Count real steps that were taken for it elsewhere."""
+        self._taken += real_steps
+
+    def end(self, state: State) -> None:
+        """Nothing but the teacher is left."""
+
+    def close(self) -> None:
+        """Free the real environments and the workers."""
+        for envs in (self._exam, self._real, self._executor):
+            if envs is not None:
+                envs.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The critic, and where the evaluations stand."""
+        state: dict[str, Any] = {"numbers": [self._best, self._since, self._reached]}
+        if self._real is not None:
+            state["critic"] = self._critic.state_dict()
+            state["critic_optimizer"] = self._critic.optimizer.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set it to a saved state."""
+        self._best, self._since, self._reached = state["numbers"]
+        if self._real is not None:
+            self._critic.load_state_dict(state["critic"])
+            self._critic.optimizer.load_state_dict(state["critic_optimizer"])

@@ -1,0 +1,142 @@
+"""Settings: how many there are, and what they refuse."""
+
+from dataclasses import fields, is_dataclass, replace
+
+import gymnasium as gym
+import pytest
+from gymnasium import spaces
+
+from gtn_rl.config import (
+    STOCK,
+    Dynamics,
+    Learners,
+    Outer,
+    Pretrain,
+    Search,
+    TrainConfig,
+    Workers,
+)
+from gtn_rl.errors import UsageError
+from gtn_rl.targets import TARGETS, config_for
+
+
+def leaves(config):
+    for field in fields(config):
+        value = getattr(config, field.name)
+        yield from leaves(value) if is_dataclass(value) else [field.name]
+
+
+def test_there_are_at_most_40_settings():
+    assert len(list(leaves(TrainConfig()))) <= 40
+
+
+def test_every_setting_is_explained():
+    import ast
+    import inspect
+
+    from gtn_rl import config
+
+    for node in ast.parse(inspect.getsource(config)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for setting, text in zip(node.body, node.body[1:], strict=False):
+            if isinstance(setting, ast.AnnAssign):
+                assert isinstance(text, ast.Expr), ast.unparse(setting)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_has_at_most_five_settings_of_its_own(target):
+    assert len(TARGETS[target]) <= 5
+    space = gym.make(target).action_space
+    config = config_for(target)
+    assert config == TrainConfig(**TARGETS[target])
+    for suited in (config, replace(config, horizon=20), replace(config, estimator="meta-gradient")):
+        assert suited.for_space(space).learners.kinds
+
+
+def test_a_target_without_settings_has_the_defaults():
+    assert config_for("Unheard-v7") == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("group", "bad", "message"),
+    [
+        (TrainConfig, {"steps": 0}, "steps must be positive, got 0"),
+        (TrainConfig, {"max_real_steps": -1}, "max_real_steps must be positive"),
+        (TrainConfig, {"max_minutes": 0.0}, "max_minutes must be positive"),
+        (TrainConfig, {"horizon": 0}, "horizon must be positive"),
+        (TrainConfig, {"noise": 0.0}, "noise must be positive"),
+        (TrainConfig, {"noise": float("nan")}, "noise must be positive"),
+        (TrainConfig, {"hidden": ()}, "hidden must be one or more positive numbers"),
+        (TrainConfig, {"hidden": (8, 0)}, "hidden must be one or more positive numbers"),
+        (TrainConfig, {"seed": -1}, "seed must not be negative"),
+        (TrainConfig, {"estimator": "evolutoin"}, "Did you mean 'evolution'"),
+        (TrainConfig, {"init": "a", "expert": "ppo:b"}, "give one of them"),
+        (Search, {"candidates": 0}, "candidates must be positive"),
+        (Search, {"generations": 0}, "generations must be positive"),
+        (Pretrain, {"real_steps": -1}, "real_steps must not be negative"),
+        (Pretrain, {"patience": 0}, "patience must be positive"),
+        (Pretrain, {"copies": 0}, "copies must be positive"),
+        (Learners, {"judges": 0}, "judges must be positive"),
+        (Learners, {"inner_steps": 0}, "inner_steps must be positive"),
+        (Learners, {"learning_rate": (1e-2, 1e-3)}, "0 < low <= high"),
+        (Outer, {"steps": -1}, "must not be negative"),
+        (Outer, {"every": 0}, "every must be positive"),
+        (Outer, {"population": 5}, "even and at least 4"),
+        (Outer, {"population": 2}, "even and at least 4"),
+        (Outer, {"strategy": "cmaes"}, "Did you mean 'cma-es'"),
+        (Outer, {"moving": ("spreads",)}, "Did you mean 'spread'"),
+        (Dynamics, {"truncation": -1}, "must not be negative"),
+        (Workers, {"executor": "rai"}, "Did you mean 'ray'"),
+        (Workers, {"count": 0}, "count must be positive"),
+        (Workers, {"timeout": 0.0}, "timeout must be positive"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(group, bad, message):
+    # Whoever holds a group checks it, so that the command line can say it in one line.
+    held = bad if group is TrainConfig else {group.__name__.lower(): group(**bad)}
+    with pytest.raises(UsageError, match=message) as error:
+        TrainConfig(**held)
+    assert "\n" not in str(error.value)
+
+
+def of(*kinds, **settings):
+    return TrainConfig(learners=Learners(kinds=kinds), **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: of("64-64"), "not of the form"),
+        (lambda: of("sb3:ppo", estimator="meta-gradient"), "--estimator evolution"),
+        (lambda: of("sb3:ppo", "1xpg@tanh:8"), "all sb3"),
+        (lambda: of("sb3:ppo", horizon=5), "horizon 1 and the executor batch"),
+        (lambda: of("sb3:ppo", workers=Workers(executor="processes")), "executor batch"),
+        (lambda: of("1xstock-ppo@tanh:8/100", horizon=5), "for horizon 1"),
+        (lambda: of("1xtd3@relu:8").for_space(spaces.Discrete(2)), "does not handle Discrete"),
+        (lambda: of("1xdqn@relu:8").for_space(spaces.Box(-1, 1)), "does not handle Box"),
+        (lambda: of("sb3:sac").for_space(spaces.Discrete(2)), "sac does not handle"),
+        (lambda: of("sb3:ppoo").for_space(spaces.Discrete(2)), "Did you mean 'ppo'"),
+        (lambda: of("1xtd3@tanh:4", horizon=2).for_space(spaces.Box(-1, 1)), "a2c, ppo"),
+        (lambda: of("1xstock-ppo@tanh:8", horizon=5).for_space(spaces.Discrete(2)), "stock-ppo"),
+    ],
+)
+def test_learners_that_cannot_be_taught_are_refused_in_one_line(make, message):
+    with pytest.raises(UsageError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_learners_suit_the_actions_and_how_they_are_used():
+    discrete, box = spaces.Discrete(3), spaces.Box(-1, 1, (2,))
+    for settings in ({}, {"horizon": 9}, {"estimator": "meta-gradient"}):
+        for space in (discrete, box):
+            config = TrainConfig(**settings).for_space(space)
+            assert config.num_learners == sum(config.kinds.values()) > 0
+            assert config.for_space(space) == config
+            assert ("dqn" in "".join(config.kinds)) == (space is discrete)
+    # Agents of those algorithms that users train; DQN is too slow for fewer steps than its own.
+    config = TrainConfig(steps=300).for_space(discrete)
+    assert config.kinds == {"stock-ppo": 2, "stock-a2c": 2, "stock-dqn": 2}
+    assert {group.algorithm: group.steps for group in config.groups}["stock-dqn"] == 5_000
+    assert of(f"{STOCK}ppo", f"{STOCK}a2c").kinds == {STOCK: 2}

@@ -1,0 +1,485 @@
+"""The engine: stages, budgets, checkpoints. A killed run goes on to the same bits."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import gtn_rl
+from gtn_rl import checkpoint
+from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
+from gtn_rl.errors import UsageError
+from gtn_rl.loop import outer_loop
+from gtn_rl.run import Run, State
+from gtn_rl.runlog import COLUMNS, RunLog
+from gtn_rl.stages import judge, pretrain, search, teach
+
+STAGES = {
+    "search": search.Search, "pretrain": pretrain.Pretrain, "teach": teach.TeachLearners,
+    "judge": judge.Judge,
+}  # fmt: skip
+
+
+class Side(gym.Env):
+    """Twenty steps; say on which side of 0 what you see first lies."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def _see(self):
+        self.seen = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return self._see(), {}
+
+    def step(self, action):
+        reward = float((action == 1) == (self.seen[0] > 0))
+        self.age += 1
+        return self._see(), reward, False, self.age == 20, {}
+
+
+CONFIG = TrainConfig(
+    steps=256,
+    hidden=(8,),
+    search=Search(candidates=8),
+    pretrain=Pretrain(real_steps=11_000, patience=50_000, copies=4),
+    outer=Outer(steps=2, every=1, population=4, patience=9, copies=1),
+    learners=Learners(kinds=("2xpg@tanh:8", "2xdqn@relu:8"), judges=1, episodes=1),
+)
+
+
+def quick(config, space, count):
+    """Judges that hardly train: what they say does not matter here."""
+    return replace(config, learners=replace(config.learners, kinds=QUICK))
+
+
+QUICK = ("1xstock-a2c@tanh:4/50", "1xstock-dqn@relu:4/200")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainConfig, "stock_like", quick)
+        patch.setattr(pretrain, "_STEPS", 40)
+        yield
+
+
+def run(config=CONFIG, out=None, target=Side, **kwargs):
+    return gtn_rl.train(target, out, config, progress_bar=False, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, quickly):
+    """A run that nothing happened to, and its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return run(out=folder), folder
+
+
+def untimed(rows):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def assert_same(one, other):
+    first, second = one.teacher.state_dict(), other.teacher.state_dict()
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert untimed(one.rows) == untimed(other.rows)
+    assert (one.score, one.scores) == (other.score, other.scores)
+    assert (one.real_steps, one.stopped) == (other.real_steps, other.stopped)
+
+
+class Killed(Exception):
+    """Not an error of the library's."""
+
+
+def die(monkeypatch, stage, calls, error):
+    """Raise in the objective of a stage, after so many steps of it."""
+    kind, made = STAGES[stage], []
+    objective = kind.objective
+
+    def dying(self, *args):
+        made.append(1)
+        if len(made) > calls:
+            raise error
+        return objective(self, *args)
+
+    monkeypatch.setattr(kind, "objective", dying)
+
+
+def test_a_run_has_four_stages_and_its_result_knows_what_was_measured(whole):
+    result, _ = whole
+    assert result.stopped == "done"
+    assert {row["stage"] for row in result.rows} == {0, 1, 2, 3}
+    assert set(result.scores) == {"random", "optimal", "stock-a2c", "stock-dqn"}
+    # By chance half of 20 steps are right; nearly all are once it is learned.
+    assert result.scores["random"] == pytest.approx(10, abs=2)
+    assert result.scores["optimal"] > 19
+    kinds = [result.scores[f"stock-{name}"] for name in ("a2c", "dqn")]
+    assert result.score == pytest.approx(np.mean(kinds), abs=1e-5)
+    assert (result.teacher.num_phases, result.teacher.budget) == (2, 256)
+
+
+def test_a_run_leaves_artifact_log_and_boards(whole):
+    result, folder = whole
+    loaded = gtn_rl.from_pretrained(folder, target="Side")
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, result.teacher.state_dict()[name])
+    with (folder / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == len(result.rows)
+    assert int(rows[-1]["real_steps"]) == result.real_steps
+    assert list((folder / "tensorboard").glob("events*"))
+    content = json.loads((folder / "config.json").read_text())
+    assert content["training"]["real_steps"] == result.real_steps
+    assert content["training"]["stopped"] == "done"
+    assert content["training"]["config"]["search"]["candidates"] == 8
+    assert content["results"]["returns"] == result.scores
+    card = (folder / "README.md").read_text()
+    assert "| stock-dqn |" in card
+    assert ".learn(256)" in card
+
+
+def test_real_steps_only_grow_and_all_are_counted(whole, monkeypatch):
+    from gtn_rl.envs import targets
+
+    taken, total = targets.SyncVectorEnv.step, [0]
+    over = {}
+
+    def counted(self, actions):
+        resting = over.get(id(self), np.zeros(self.num_envs, bool))
+        observation, reward, terminated, truncated, info = taken(self, actions)
+        over[id(self)] = terminated | truncated
+        total[0] += int((~resting).sum())
+        return observation, reward, terminated, truncated, info
+
+    reset = targets.SyncVectorEnv.reset
+
+    def forgotten(self, **kwargs):
+        over.pop(id(self), None)
+        return reset(self, **kwargs)
+
+    monkeypatch.setattr(targets.SyncVectorEnv, "step", counted)
+    monkeypatch.setattr(targets.SyncVectorEnv, "reset", forgotten)
+    short = replace(CONFIG, pretrain=replace(CONFIG.pretrain, real_steps=2_000))
+    result = run(short)
+    steps = [row["real_steps"] for row in result.rows]
+    assert steps == sorted(steps)
+    assert steps[-1] == result.real_steps
+    # Episodes all end together here, so no environment waits for another's.
+    assert total[0] == result.real_steps
+
+
+@pytest.mark.parametrize(
+    ("stage", "calls"),
+    # In the middle of pretraining a checkpoint is written after 20 steps.
+    [("search", 1), ("pretrain", 0), ("pretrain", 21), ("teach", 1), ("judge", 0)],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(stage, calls, whole, tmp_path, monkeypatch):
+    die(monkeypatch, stage, calls, Killed())
+    with pytest.raises(Killed):
+        run(out=tmp_path / "run")
+    monkeypatch.undo()
+    assert_same(run(out=tmp_path / "run", resume=True), whole[0])
+    kept, other = (folder / "model.safetensors" for folder in (tmp_path / "run", whole[1]))
+    assert kept.read_bytes() == other.read_bytes()
+
+
+def test_one_that_is_killed_after_every_checkpoint_does_too(whole, tmp_path, monkeypatch):
+    save, sittings = checkpoint.save, 0
+
+    def save_and_die(*args):
+        save(*args)
+        raise Killed
+
+    while True:
+        stopped = sittings and torch.load(tmp_path / "run" / "checkpoint.pt")["progress"]["stopped"]
+        if stopped:
+            break
+        monkeypatch.setattr(checkpoint, "save", save_and_die)
+        with pytest.raises(Killed):
+            run(out=tmp_path / "run", resume=sittings > 0)
+        monkeypatch.undo()
+        sittings += 1
+    # One for each stage at its end, and inside; the quick judges are patched for the module.
+    assert sittings > 9
+    assert_same(run(out=tmp_path / "run", resume=True), whole[0])
+
+
+def test_the_meta_gradient_goes_on_too(tmp_path, monkeypatch):
+    config = replace(
+        CONFIG, estimator="meta-gradient",
+        pretrain=replace(CONFIG.pretrain, real_steps=2_000),
+        learners=replace(CONFIG.learners, kinds=("2xpg@tanh:8", "2xppo@tanh:8"), inner_steps=4),
+        outer=replace(CONFIG.outer, steps=5, every=2),
+    )  # fmt: skip
+    uninterrupted = run(config)
+    assert "gradient_norm" in uninterrupted.rows[-2]
+    die(monkeypatch, "teach", 3, Killed())
+    with pytest.raises(Killed):
+        run(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert_same(run(config, tmp_path / "run", resume=True), uninterrupted)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "teach"])
+def test_ctrl_c_ends_a_run_that_goes_on(stage, whole, tmp_path, monkeypatch):
+    die(monkeypatch, stage, 21 if stage == "pretrain" else 1, KeyboardInterrupt())
+    result = run(out=tmp_path / "run")
+    assert result.stopped == "interrupted"
+    monkeypatch.undo()
+    gtn_rl.from_pretrained(tmp_path / "run")
+    assert_same(run(out=tmp_path / "run", resume=True), whole[0])
+
+
+KILL = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_run
+stage = test_run.STAGES[{stage!r}]
+objective, made = stage.objective, []
+def dying(self, *args):
+    made.append(1)
+    if len(made) > {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return objective(self, *args)
+stage.objective = dying
+test_run.TrainConfig.stock_like = test_run.quick
+test_run.pretrain._STEPS = 40
+test_run.run(out={out!r})
+"""
+
+
+@pytest.mark.parametrize(("stage", "calls"), [("pretrain", 21), ("teach", 1)])
+def test_a_process_that_is_killed_leaves_a_run_that_goes_on(stage, calls, whole, tmp_path):
+    out = str(tmp_path / "run")
+    code = KILL.format(tests=str(Path(__file__).parent), stage=stage, calls=calls, out=out)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, timeout=100
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert_same(run(out=tmp_path / "run", resume=True), whole[0])
+
+
+def test_a_finished_run_that_is_resumed_takes_no_step(whole, tmp_path, monkeypatch):
+    for stage in STAGES:
+        die(monkeypatch, stage, 0, AssertionError(stage))
+    again = run(out=whole[1], resume=True)
+    assert_same(again, whole[0])
+    assert [row["seconds"] for row in again.rows] == [row["seconds"] for row in whole[0].rows]
+
+
+def steps_at_the_end_of(result, stage):
+    return max(row["real_steps"] for row in result.rows if row["stage"] == stage)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_real_steps_are_the_limit_in_every_stage(stage, whole, tmp_path):
+    inside = [row["real_steps"] for row in whole[0].rows if row["stage"] == stage]
+    # Some steps into the stage, before its end.
+    limit = inside[0] + 1 if stage else 1
+    result = run(replace(CONFIG, max_real_steps=limit), tmp_path / "run")
+    assert result.stopped == "real steps"
+    assert result.rows[-1]["stage"] == stage
+    # One outer step more at most, and what a stage judges at its end.
+    assert limit <= result.real_steps <= limit + 25_000
+    assert result.real_steps == result.rows[-1]["real_steps"]
+    loaded = gtn_rl.from_pretrained(tmp_path / "run")
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, result.teacher.state_dict()[name])
+    # What was begun is presented to agents.
+    assert loaded.num_phases == (2 if stage else 1)
+    training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert training["stopped"] == "real steps"
+
+
+@pytest.mark.parametrize("stage", ["search", "pretrain", "teach"])
+def test_minutes_are_the_limit_in_every_stage(stage, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("gtn_rl.run.time.perf_counter", lambda: now[0])
+    kind = STAGES[stage]
+    objective = kind.objective
+
+    def slow(self, *args):
+        now[0] += 90.0
+        return objective(self, *args)
+
+    monkeypatch.setattr(kind, "objective", slow)
+    result = run(replace(CONFIG, max_minutes=1.0), tmp_path / "run")
+    assert (result.stopped, result.seconds) == ("minutes", 90.0)
+    assert result.rows[-1]["stage"] == list(STAGES).index(stage)
+    gtn_rl.from_pretrained(tmp_path / "run")
+
+
+def test_a_run_goes_on_with_a_larger_budget(whole, tmp_path):
+    limit = steps_at_the_end_of(whole[0], 1) + 1
+    short = run(replace(CONFIG, max_real_steps=limit), tmp_path / "run")
+    assert short.stopped == "real steps"
+    rest = run(CONFIG, tmp_path / "run", resume=True)
+    assert rest.stopped == "done"
+    assert untimed(rest.rows)[: len(short.rows)] == untimed(short.rows)
+    assert rest.real_steps > short.real_steps
+
+
+def test_a_target_that_is_solved_ends_teaching(tmp_path):
+    # As good as the optimal policy: there is nothing to gain.
+    easy = replace(CONFIG, outer=replace(CONFIG.outer, steps=50, patience=1))
+    result = run(easy)
+    assert result.stopped == "done"
+    assert sum(row["stage"] == 2 for row in result.rows) < 20
+
+
+def test_same_seed_same_run_and_no_global_seed(whole):
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert_same(run(), whole[0])
+    assert torch.equal(state, torch.get_rng_state())
+    short = replace(CONFIG, pretrain=Pretrain(real_steps=0), outer=Outer(steps=0))
+    assert not torch.equal(
+        *(run(replace(short, seed=seed)).teacher.reward_parameters for seed in (0, 1))
+    )
+
+
+# The loop itself, without a task
+
+
+class Counting:
+    """A stage whose teacher is moved by 1 each step, and whose scores are given."""
+
+    name, every = "counting", 1
+
+    def __init__(self, scores, competes=True):
+        self.scores, self.competes, self.said = scores, competes, []
+
+    def begin(self, state):
+        self.estimator, self.teacher = self, state.teacher
+        self.said.append("begin")
+
+    def reset(self, step):
+        self.said.append(f"reset {step}")
+
+    def ask(self, step):
+        return step
+
+    def train(self, teachers, step):
+        return teachers
+
+    def objective(self, trained, step):
+        return step
+
+    def tell(self, trained, score, step):
+        with torch.no_grad():
+            self.teacher.weight += 1
+        return {}
+
+    def evaluate(self, step, *, last):
+        return {"evaluation": self.scores[step]}
+
+    def shares(self, step):
+        return {"steps": step / (len(self.scores) - 1)}
+
+    def converged(self, step):
+        return False
+
+    def spent(self):
+        return 1
+
+    def end(self, state):
+        self.said.append("end")
+
+    def close(self):
+        self.said.append("close")
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def loop(*stages, **options):
+    teacher = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(teacher.weight)
+    with RunLog(None, [], progress=False) as log:
+        run = Run(State(teacher), {}, log, lambda *_: None, **options)
+        outer_loop(stages, run)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([0.0, -1, -2], 0),
+        ([0.0, 3, -2], 1),
+        # Of equals the later: it has been trained longer.
+        ([0.0, 3, 3, 1], 2),
+    ],
+)
+def test_the_best_teacher_is_handed_on(scores, kept):
+    stage = Counting(scores)
+    done = loop(stage)
+    assert done.state.teacher.weight.item() == kept
+    assert done.result().score == max(scores)
+    assert done.progress.stopped == "done"
+    assert stage.said[:2] == ["begin", "reset 0"]
+    assert stage.said[-2:] == ["end", "close"]
+
+
+def test_a_teacher_that_does_not_compete_is_handed_on_as_it_is_in_the_end():
+    done = loop(Counting([0.0, 3, -2], competes=False))
+    assert done.state.teacher.weight.item() == 2
+    assert done.result().score == -2
+
+
+def test_each_stage_goes_on_from_the_best_of_the_one_before():
+    first, second = Counting([0.0, 9, 1]), Counting([5.0, 4, 6])
+    done = loop(first, second)
+    # Moved once, then twice.
+    assert done.state.teacher.weight.item() == 3
+    assert done.result().score == 6
+    assert done.progress.steps == 4
+    assert [row["stage"] for row in done.progress.rows] == [0, 0, 0, 1, 1, 1]
+
+
+def test_patience_ends_a_stage_and_not_the_run():
+    first, second = Counting([3.0, 2, 1, 0, 9]), Counting([1.0, 2])
+    done = loop(first, second, patience=2)
+    assert [row["stage"] for row in done.progress.rows] == [0, 0, 0, 1, 1]
+    assert done.progress.stopped == "done"
+
+
+def test_a_stage_is_closed_when_it_fails():
+    class Failing(Counting):
+        def objective(self, trained, step):
+            raise Killed
+
+    stage = Failing([0.0, 1])
+    with pytest.raises(Killed):
+        loop(stage)
+    assert stage.said[-1] == "close"
+
+
+def test_resuming_refuses_what_cannot_be_meant(whole, tmp_path):
+    with pytest.raises(UsageError, match="needs the folder"):
+        run(resume=True)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        run(out=tmp_path / "none", resume=True)
+    changed = replace(CONFIG, learners=replace(CONFIG.learners, inner_steps=5))
+    with pytest.raises(UsageError, match="other settings \\(learners\\)"):
+        run(changed, whole[1], resume=True)
+    with pytest.raises(UsageError, match="holds a run on Side"):
+        run(out=whole[1], target="CartPole-v1", resume=True)

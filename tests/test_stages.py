@@ -1,0 +1,264 @@
+"""Stages on tasks with known answers: search, pretraining, how a lesson is shown, judging."""
+
+from dataclasses import replace
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from gtn_rl.config import Pretrain, Search, TrainConfig
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.presentation import decode
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs, describe
+from gtn_rl.errors import UsageError
+from gtn_rl.optimal import Optimal, optimal_policy
+from gtn_rl.run import State as RunState
+from gtn_rl.run import go
+from gtn_rl.stages import pretrain, search
+from gtn_rl.stages.base import moments, untrained
+from gtn_rl.stages.search import Seen, ahead
+from gtn_rl.stages.show import STATES, show
+
+OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
+
+
+def staged(target, config, *kinds):
+    """What stages make of an untrained environment, and the run's result."""
+    task = describe(target)
+    actions = make_actions(task.action_space, config.noise)
+    state = RunState(untrained(task, config))
+    result = go(
+        [kind(task, actions, config) for kind in kinds], state, target=task.id, config=config,
+        folder=None, resume=False, budgets={}, write=None, command="", progress_bar=False,
+        columns={"stage": "", "real_steps": "", "evaluation": ""},
+    )  # fmt: skip
+    return state, result
+
+
+def greedy(target, env, episodes=20, horizon=None):
+    task = describe(target)
+    with RealEnvs(task, make_actions(task.action_space, 0.4), 1, episodes, horizon) as real:
+        return float(real.evaluate(partial(optimal_policy, env), 1).mean())
+
+
+# The optimal policy
+
+
+def test_the_optimal_policy_takes_the_best_action(generator):
+    env = SyntheticEnv(OBSERVATION, spaces.Discrete(3), members=2, generator=generator)
+    observation = torch.randn(2, 5, 2, generator=generator)
+    best = env.lesson(observation).argmax(-1)
+    assert torch.equal(optimal_policy(env, observation).argmax(-1), best)
+    env = SyntheticEnv(OBSERVATION, spaces.Box(0.0, 4.0, (1,)), generator=generator)
+    lesson = env.lesson(observation[:1])
+    unit = ((optimal_policy(env, observation[:1]) - 2) / 2).clamp(-1, 1)
+    for other in (unit + 0.1, unit - 0.1):
+        assert (env.reward(lesson, unit) > env.reward(lesson, other)).all()
+
+
+def test_the_optimal_policy_does_not_heed_how_it_is_presented(generator):
+    for space in (spaces.Discrete(2), spaces.Box(-2, 2, (1,))):
+        env = SyntheticEnv(OBSERVATION, space)
+        observation = torch.randn(1, 20, 2, generator=generator)
+        before = optimal_policy(env, observation)
+        with torch.no_grad():
+            env.presentation_parameters.add_(1.0)
+        assert torch.equal(optimal_policy(env, observation), before)
+
+
+def test_optimal_learners_have_the_gradient_of_their_environment(generator):
+    task = gym.make("Pendulum-v1")
+    env = SyntheticEnv(task.observation_space, task.action_space).double()
+    observation = torch.randn(1, 6, 3, generator=generator, dtype=torch.float64)
+    learners = Optimal.of(env, 2)
+    outputs = learners.outputs(observation.expand(2, -1, -1))
+    torch.testing.assert_close(outputs[1:], optimal_policy(env, observation))
+    through = torch.autograd.grad(outputs[0].sum(), env.reward_parameters)[0]
+    direct = torch.autograd.grad(optimal_policy(env, observation).sum(), env.reward_parameters)[0]
+    torch.testing.assert_close(through, direct)
+
+
+# Search
+
+
+def test_the_search_finds_a_better_start_than_chance():
+    state, result = staged("CartPole-v1", TrainConfig(), search.Search)
+    assert greedy("CartPole-v1", state.teacher) > 60
+    assert state.returns["random"] == pytest.approx(21, abs=10)
+    assert result.real_steps < 50_000
+
+
+def test_the_search_finds_the_goal_of_mountain_car():
+    """Nearly all untrained environments teach agents that never reach the goal."""
+    state, _ = staged("MountainCar-v0", TrainConfig(), search.Search)
+    # The scale of what moving learners see, not of what random actions see (0.08 and 0.01).
+    assert state.teacher.std[0] > 0.15
+    assert greedy("MountainCar-v0", state.teacher, horizon=1000) > -999
+    assert state.returns["random"] == -200
+
+
+def test_a_shared_best_return_is_nothing_to_climb():
+    plateau = torch.tensor([-100.0, -200.0, -100.0, -300.0])
+    assert not ahead(plateau, -14.0).any()
+    assert not ahead(plateau, None).any()
+    # Unless it is the goal, or too few have it.
+    assert ahead(plateau, -100.0).tolist() == [True, True, True, False]
+    assert ahead(torch.arange(8.0), None).sum() == 7
+    assert not ahead(torch.zeros(8), None).any()
+    assert ahead(torch.tensor([1.0, 2.0]), None).tolist() == [False, True]
+
+
+def test_who_goes_where_few_go_gets_about_most():
+    seen = Seen(4, 3)
+    # Cells one-hot: all see the first, three the second, one the third.
+    for cells in ([0, 0, 0, 0], [1, 1, 1, 2]):
+        seen.add(torch.eye(3)[cells].unsqueeze(1))
+    assert seen.extent().argmax() == 3
+
+
+class Hall(gym.Env):
+    """Twelve cells in a row, one-hot; only the last pays, and whoever bumps at the first loses."""
+
+    observation_space = spaces.Box(0, 1, (12,), np.int64)
+    action_space = spaces.Discrete(3)
+
+    def _see(self):
+        seen = np.zeros(12, np.int64)
+        seen[self.cell] = 1
+        return seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cell, self.age = 0, 0
+        return self._see(), {}
+
+    def step(self, action):
+        self.age += 1
+        self.cell = min(max(self.cell + (int(action) - 1), 0), 11)
+        arrived = self.cell == 11
+        return self._see(), float(arrived), arrived, self.age == 25, {}
+
+
+def test_the_search_finds_a_goal_that_pays_nothing_on_the_way():
+    """All returns are 0 until one arrives: those are mutated that get about (novelty search)."""
+    config = TrainConfig(search=Search(candidates=32, generations=40), target_return=1.0)
+    state, _ = staged(Hall, config, search.Search)
+    assert greedy(Hall, state.teacher, 1) == 1.0
+
+
+# Pretraining
+
+
+def test_pretraining_learns_a_task_within_its_steps():
+    config = TrainConfig(pretrain=Pretrain(real_steps=60_000, copies=8))
+    state, result = staged("CartPole-v1", config, search.Search, pretrain.Pretrain)
+    assert greedy("CartPole-v1", state.teacher) > 300
+    assert state.returns["optimal"] > 300
+    # Two evaluations of 16 episodes and the last look around come on top.
+    assert result.real_steps < 50_000 + 60_000 + 8 * 128 + 2 * 16 * 500 + 64 * 256
+    assert state.visited.shape[1] == 4
+    assert (state.teacher.num_phases, len(state.teacher.states)) == (2, STATES)
+
+
+def test_pretraining_ends_where_nothing_is_to_be_gained():
+    class Nothing(Hall):
+        def step(self, action):
+            observation, _, _, truncated, info = super().step(action)
+            return observation, 1.0, False, truncated, info
+
+    config = TrainConfig(
+        search=Search(candidates=4, generations=1),
+        pretrain=Pretrain(real_steps=10**6, patience=2_000, copies=4),
+    )
+    state, result = staged(Nothing, config, search.Search, pretrain.Pretrain)
+    assert state.returns["optimal"] == 25
+    assert result.real_steps < 60_000
+
+
+# How a lesson is shown
+
+
+@pytest.mark.parametrize("target", ["CartPole-v1", "Pendulum-v1"])
+def test_what_is_shown_is_measured_on_the_task(target, generator):
+    task = describe(target)
+    config = TrainConfig(steps=700)
+    env = untrained(task, config)
+    size = task.observation_space.shape[0]
+    visited = 0.1 + 0.5 * torch.randn(3_000, size, generator=generator)
+    shown = show(env, visited, config)
+    assert torch.equal(shown.reward_parameters, env.reward_parameters)
+    assert (shown.budget, shown.num_phases, len(shown.states)) == (700, 2, STATES)
+    mean, std = moments(visited)
+    torch.testing.assert_close(shown.shift_parameters[0], mean)
+    torch.testing.assert_close(shown.spread_parameters[0].exp(), std)
+    assert (shown.states.unsqueeze(1) == visited).all(-1).any(1).all()
+    noise = torch.randn(1, 20_000, shown.noise_size, generator=generator)
+    for progress, phase in zip((0.0, 1.0), decode(shown.presentation[0]), strict=True):
+        states = shown.initial(noise, progress)
+        lesson = shown.lesson(states, progress)
+        if isinstance(task.action_space, spaces.Discrete):
+            rewards, wanted = lesson, 0.2
+        else:
+            action = 2 * torch.rand(1, 20_000, 1, generator=generator) - 1
+            rewards, wanted = shown.reward(lesson, action), 1.0
+        assert rewards.std().item() == pytest.approx(wanted, rel=0.1)
+        assert phase.until == pytest.approx(0.5 if progress == 0 else 1.0)
+    early, late = decode(shown.presentation[0])
+    assert early.wide > 0.9 > 0.5 > late.wide
+
+
+def test_what_never_moved_is_shown_as_it_is(generator):
+    env = SyntheticEnv(OBSERVATION, spaces.Discrete(2))
+    visited = torch.stack([torch.full((500,), 3.0), torch.randn(500, generator=generator)], 1)
+    shown = show(env, visited, TrainConfig())
+    states = shown.initial(torch.randn(1, 500, 4, generator=generator), 0.0)[0]
+    torch.testing.assert_close(states[:, 0], torch.full((500,), 3.0), atol=1e-4, rtol=0)
+    assert states[:, 1].std() > 1
+
+
+def test_one_hot_states_of_a_task_are_shown_as_they_are(generator):
+    config = TrainConfig(
+        search=Search(candidates=8, generations=2), pretrain=Pretrain(real_steps=2_000, copies=4)
+    )
+    state, _ = staged(Hall, config, search.Search, pretrain.Pretrain)
+    teacher = state.teacher
+    assert (teacher.states.sum(1) == 1).all()
+    noise = torch.randn(1, 4_000, teacher.noise_size, generator=generator)
+    states = teacher.initial(noise, 1.0)[0]
+    assert torch.isin(states, torch.tensor([0.0, 1.0])).all()
+    assert (states.sum(1) == 1).float().mean() > 0.6
+    assert (states.sum(1) == 0).float().mean() < 0.2
+
+
+# What cannot be used
+
+
+def test_what_an_environment_lacks_is_said():
+    """It is known, its package is not there: no id would help."""
+
+    def lacking():
+        raise ModuleNotFoundError("No module named 'imageio'")
+
+    gym.register("Lacking-v0", lacking)
+    try:
+        with pytest.raises(UsageError, match="cannot be made: No module named 'imageio'"):
+            describe("Lacking-v0")
+    finally:
+        gym.registry.pop("Lacking-v0")
+
+
+@pytest.mark.slow
+def test_the_search_leaves_a_plateau_by_novelty():
+    """CliffWalking: whoever stands still does best, until one reaches the goal."""
+
+    def cliff():
+        limited = gym.wrappers.TimeLimit(gym.make("CliffWalking-v1"), 100)
+        return gym.wrappers.FlattenObservation(limited)
+
+    config = replace(TrainConfig(seed=3, target_return=-14.0), search=Search(96, 100))
+    state, _ = staged(cliff, config, search.Search)
+    assert greedy(cliff, state.teacher, 5) > -100
