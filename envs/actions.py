@@ -38,10 +38,6 @@ class Actions(Protocol):
         """How far `[...]` outputs are from those that are wanted."""
         ...
 
-    def effort(self, outputs: Tensor) -> Tensor:
-        """Mean squares `[...]` of greedy actions, in half ranges from the middle; 0 if discrete."""
-        ...
-
     def to_numpy(self, action: Tensor) -> NDArray[Any]:
         """Actions `[M, ...]` as the environment takes them."""
         ...
@@ -78,10 +74,6 @@ class Categorical:
     def distance(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         """Cross-entropy `[...]` of the wanted distribution relative to the outputs'."""
         return -(torch.softmax(wanted, -1) * torch.log_softmax(outputs, -1)).sum(-1)
-
-    def effort(self, outputs: Tensor) -> Tensor:
-        """Zeros `[...]`: no discrete action is larger than another."""
-        return outputs.new_zeros(outputs.shape[:-1])
 
     def to_numpy(self, action: Tensor) -> NDArray[Any]:
         """Actions `[M]` as the environment takes them."""
@@ -135,10 +127,6 @@ class Gaussian:
         # An output beyond a bound that is wanted acts as the bound does.
         unit = torch.where((goal.abs() == 1) & (unit * goal > 1), goal, unit)
         return (unit - goal).square().sum(-1)
-
-    def effort(self, outputs: Tensor) -> Tensor:
-        """Mean squares `[...]` of greedy actions, in half ranges from the middle."""
-        return ((outputs - self._middle) / self._half).square().mean(-1)
 
     def to_numpy(self, action: Tensor) -> NDArray[Any]:
         """Actions `[M, A]` as the environment takes them."""

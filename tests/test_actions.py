@@ -63,9 +63,3 @@ def test_uninformed_actions_cover_the_space(generator):
     assert spread.amin((0, 1)).tolist() == pytest.approx([-2, 0], abs=0.01)
     assert spread.amax((0, 1)).tolist() == pytest.approx([2, 1], abs=0.01)
     assert not DISCRETE.uninformed(observation, generator).any()
-
-
-def test_effort_is_measured_from_the_middle_in_half_ranges():
-    outputs = torch.tensor([[2.0, 0.5], [0.0, 0.75], [-4.0, 0.5]])
-    assert BOX.effort(outputs).tolist() == pytest.approx([0.5, 0.125, 2.0])
-    assert not DISCRETE.effort(torch.ones(4, 3)).any()
