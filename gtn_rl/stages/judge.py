@@ -55,7 +55,7 @@ class Judge:
 
     def begin(self, state: State) -> None:
         """Take the finished teacher."""
-        self._teaching.begin(state)
+        self._teaching.begin_judging(state)
         self.estimator = Keep(state.teacher)
         self._scores: dict[str, float] = {}
 

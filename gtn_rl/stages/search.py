@@ -163,9 +163,11 @@ class Search:
 
     def train(self, teachers: SyntheticEnv, step: int) -> SyntheticEnv:
         """The limit of a training without end: the policy that has learned all there is."""
-        if self._random is None:
-            self._explore()
-        return self.estimator.ask(step) if teachers.mean.ne(self.estimator.mean).any() else teachers
+        if self._random is not None:
+            return teachers
+        self._explore()
+        # Now that the scale of observations is known.
+        return self.estimator.ask(step)
 
     def objective(self, trained: SyntheticEnv, step: int) -> Found:
         """Real returns, of longer episodes where those of the task's own are all the same."""

@@ -86,8 +86,13 @@ class TeachLearners:
 
     def begin(self, state: State) -> None:
         """Go on from the teacher that was found."""
-        config, teacher = self._config, state.teacher
-        self._teacher = teacher
+        self.begin_judging(state)
+        self.estimator: Estimator = self._estimator(state)
+
+    def begin_judging(self, state: State) -> None:
+        """Take what it needs to judge a teacher, but no estimator and no workers."""
+        config = self._config
+        self._teacher = state.teacher
         self._random = state.returns.get("random", math.nan)
         self._goal = self._wanted(state)
         told = episodes_of(self._task.horizon or state.length)
@@ -98,7 +103,6 @@ class TeachLearners:
         self._executor: Executor | None = None
         self._taken, self._counted, self._reached = 0, 0, False
         self._best, self._since = -math.inf, 0
-        self.estimator: Estimator = self._estimator(state)
 
     def _wanted(self, state: State) -> float | None:
         """The return that is enough: near to the optimal policy's, or else what solves the task."""
