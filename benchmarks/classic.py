@@ -24,9 +24,9 @@ import tyro
 from zoo import OFF_POLICY, PLAN, measured
 
 from gtn_rl import compare, from_pretrained, save_pretrained, zoo
-from gtn_rl.artifact import read_config
-from gtn_rl.files import write_text
-from gtn_rl.stats import summarize
+from gtn_rl.evaluation.stats import summarize
+from gtn_rl.io.artifact import read_config
+from gtn_rl.io.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -23,9 +23,9 @@ import torch
 import tyro
 
 from gtn_rl import clone_returns, load_pairs
-from gtn_rl.artifact import read_config
-from gtn_rl.files import write_text
-from gtn_rl.stats import summarize
+from gtn_rl.evaluation.stats import summarize
+from gtn_rl.io.artifact import read_config
+from gtn_rl.io.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "distill.json"
 SEEN = ("tanh:64-64", "tanh:32-32")

@@ -29,10 +29,10 @@ from torch.nn.utils import parameters_to_vector
 from gtn_rl import from_pretrained
 from gtn_rl.config import Learners, Outer, TrainConfig, Workers
 from gtn_rl.envs.targets import describe
-from gtn_rl.executors import make_executor
-from gtn_rl.executors.members import describe_job
-from gtn_rl.fitness import Fitness
+from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.evolution import Generation, make_strategy
+from gtn_rl.outer.executors import make_executor
+from gtn_rl.outer.members import describe_job
 
 RESULTS = Path(__file__).parent / "results" / "executors.json"
 BANDWIDTH = 125e6

@@ -23,16 +23,16 @@ import tyro
 from stable_baselines3.common.monitor import Monitor
 
 from gtn_rl.agents.sb3 import train_stock
-from gtn_rl.compare import compare
 from gtn_rl.config import Dynamics, Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import describe
-from gtn_rl.interaction import interact
+from gtn_rl.evaluation.compare import compare
+from gtn_rl.evaluation.stats import summarize
+from gtn_rl.inner.interaction import interact
 from gtn_rl.seeding import generator
-from gtn_rl.stats import summarize
-from gtn_rl.world_model import explore, fit_dynamics
+from gtn_rl.stages.world_model import explore, fit_dynamics
 
 RESULTS = Path(__file__).parent / "results" / "mdp.json"
 ALGORITHMS = ("ppo", "a2c", "dqn")

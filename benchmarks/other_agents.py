@@ -22,10 +22,10 @@ import tyro
 from gtn_rl import from_pretrained, make_sb3_env
 from gtn_rl.agents.sb3 import check_action_space, greedy_returns, train_stock
 from gtn_rl.errors import UsageError
-from gtn_rl.files import write_text
-from gtn_rl.pool import make_pool
+from gtn_rl.evaluation.stats import summarize
+from gtn_rl.io.files import write_text
+from gtn_rl.outer.pool import make_pool
 from gtn_rl.seeding import derive
-from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "other_agents.json"
 DISCRETE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")

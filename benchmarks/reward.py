@@ -28,10 +28,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 import gtn_rl
-from gtn_rl.artifact import read_config
 from gtn_rl.config import Search
 from gtn_rl.envs.reward import LearnedReward
-from gtn_rl.reward import reward_config_for
+from gtn_rl.io.artifact import read_config
+from gtn_rl.modes.reward import reward_config_for
 
 RESULTS = Path(__file__).parent / "results" / "reward.json"
 CLIFF = Path("runs/reward/cliff")

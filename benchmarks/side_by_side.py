@@ -42,12 +42,12 @@ from zoo import PLAN, fingerprint, measured
 from zoo import RESULTS as ZOO
 
 from gtn_rl.agents.sb3 import train_stock
-from gtn_rl.artifact import total_costs
 from gtn_rl.envs.targets import describe, play
-from gtn_rl.files import write_text
-from gtn_rl.pool import make_pool
+from gtn_rl.evaluation.stats import summarize
+from gtn_rl.io.artifact import total_costs
+from gtn_rl.io.files import write_text
+from gtn_rl.outer.pool import make_pool
 from gtn_rl.seeding import derive
-from gtn_rl.stats import summarize
 
 RESULTS = Path(__file__).parent / "results" / "side_by_side.json"
 EPISODES = 20

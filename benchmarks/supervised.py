@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 import tyro
 
+from gtn_rl.evaluation.stats import summarize
 from gtn_rl.seeding import generator
-from gtn_rl.stats import summarize
 from gtn_rl.supervised import SupervisedConfig, final_accuracies, load, train
 from gtn_rl.supervised.evaluate import accuracy, taught
 

@@ -24,10 +24,10 @@ from classic import commit
 from zoo import measured
 
 import gtn_rl
-from gtn_rl.artifact import read_config
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
-from gtn_rl.files import write_text
+from gtn_rl.io.artifact import read_config
+from gtn_rl.io.files import write_text
 from gtn_rl.targets import config_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))

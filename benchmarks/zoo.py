@@ -17,8 +17,8 @@ from typing import Any
 import tyro
 
 from gtn_rl import compare, from_pretrained, save_pretrained
-from gtn_rl.artifact import locate, read_config
-from gtn_rl.files import write_text
+from gtn_rl.io.artifact import locate, read_config
+from gtn_rl.io.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
 ON_POLICY, OFF_POLICY = ("ppo", "a2c"), ("sac", "td3", "ddpg")

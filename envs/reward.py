@@ -185,7 +185,7 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         if isinstance(reward, (str, Path)):
-            from gtn_rl.reward_artifact import load_reward
+            from gtn_rl.io.reward_artifact import load_reward
 
             reward = load_reward(reward)
         if isinstance(reward, SyntheticEnv):

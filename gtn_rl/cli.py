@@ -16,8 +16,8 @@ import torch
 import tyro
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.errors import GTNError
+from gtn_rl.modes.distill_config import DistillConfig, distillation_for
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.targets import config_for
 
@@ -46,8 +46,8 @@ class Train:
 
     def run(self) -> int:
         """Train; 130 after Ctrl-C, as shells expect."""
+        from gtn_rl.evaluation.verdict import verdict
         from gtn_rl.train import train
-        from gtn_rl.verdict import verdict
 
         result = train(
             self.target, self.out, self.config,
@@ -78,7 +78,7 @@ class Distill:
 
     def run(self) -> int:
         """Distill; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.distill import distill
+        from gtn_rl.modes.distill import distill
 
         result = distill(
             self.target, self.out, self.config,
@@ -121,7 +121,7 @@ class Reward:
 
     def run(self) -> int:
         """Train; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.reward import train_reward
+        from gtn_rl.modes.reward import train_reward
 
         result = train_reward(
             self.target, self.out, self.config, form=self.form, additive=self.additive,
@@ -170,8 +170,8 @@ class Compare:
 
     def run(self) -> int:
         """Compare, print the table, save scores and figure."""
-        from gtn_rl.compare import compare
-        from gtn_rl.report import caption, figure, table
+        from gtn_rl.evaluation.compare import compare
+        from gtn_rl.evaluation.report import caption, figure, table
 
         folder = Path(self.artifact)
         scores = self.json or (folder if folder.is_dir() else Path()) / "comparison.json"
@@ -197,8 +197,8 @@ class Show:
 
     def run(self) -> int:
         """Print it."""
-        from gtn_rl.artifact import read_config
-        from gtn_rl.card import render_card
+        from gtn_rl.io.artifact import read_config
+        from gtn_rl.io.card import render_card
 
         print(render_card(read_config(self.artifact)))
         return 0
@@ -287,9 +287,9 @@ class Search:
 
     def run(self) -> int:
         """Search, train the front on real data, print it."""
-        from gtn_rl.search import front_table, search
-        from gtn_rl.space import Limits
         from gtn_rl.supervised import load, load_teacher, saved_task
+        from gtn_rl.supervised.search import front_table, search
+        from gtn_rl.supervised.space import Limits
 
         data = load(saved_task(self.teacher), self.data_folder)
         teacher, config = load_teacher(self.teacher, data)
@@ -355,7 +355,7 @@ def parse(arguments: Sequence[str] | None) -> Parsed:
         return _parse(arguments, replace(draft, config=config_for(draft.target)))
     if isinstance(draft, Reward):
         # Half of the library is behind it, and no other command needs that.
-        from gtn_rl.reward import reward_config_for
+        from gtn_rl.modes.reward import reward_config_for
 
         return _parse(arguments, replace(draft, config=reward_config_for(draft.target)))
     if isinstance(draft, Distill):

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gtn_rl import checkpoint
-from gtn_rl.critic import Critic
+from gtn_rl.inner.critic import Critic
+from gtn_rl.io import checkpoint
+from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Stage, outer_loop
-from gtn_rl.runlog import RunLog
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Result:
         real_steps: Steps of the real environment, or real examples, evaluations included.
         seconds: Wall time.
         stopped: Why it ended: `"done"`, `"converged"`, a budget, or `"interrupted"`.
-        rows: The log, one row per outer step (columns: `gtn_rl.runlog.COLUMNS`).
+        rows: The log, one row per outer step (columns: `gtn_rl.io.runlog.COLUMNS`).
     """
 
     teacher: Any

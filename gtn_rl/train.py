@@ -6,16 +6,16 @@ from pathlib import Path
 
 from torch import nn
 
-from gtn_rl import checkpoint
-from gtn_rl.artifact import from_pretrained, read_config, save_pretrained, total_costs
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
+from gtn_rl.io import checkpoint
+from gtn_rl.io.artifact import from_pretrained, read_config, save_pretrained, total_costs
+from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, State, go
-from gtn_rl.runlog import COLUMNS
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.dynamics import LearnDynamics
 from gtn_rl.stages.expert import ImitateExpert, load_expert

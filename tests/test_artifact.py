@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import gtn_rl
-from gtn_rl.artifact import read_config
 from gtn_rl.envs.presentation import Phase, decode
 from gtn_rl.errors import ArtifactError
+from gtn_rl.io.artifact import read_config
 
 
 def save(env, folder):
@@ -106,7 +106,7 @@ def test_numbers_that_are_not_finite_are_not_saved(env, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
-    from gtn_rl.files import replacing, write_text
+    from gtn_rl.io.files import replacing, write_text
 
     write_text(tmp_path / "x", "old")
 

@@ -12,16 +12,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import gtn_rl
-from gtn_rl import checkpoint
 from gtn_rl.agents.cloning import Cloning, Shape, fold, fresh, parse_shape
 from gtn_rl.agents.optim import SGD
-from gtn_rl.artifact import read_config
 from gtn_rl.cli import main
-from gtn_rl.distill_config import distillation_for
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.errors import ArtifactError, UsageError
-from gtn_rl.inner import act
-from gtn_rl.objective import Experience, surrogate
+from gtn_rl.inner.objective import Experience, surrogate
+from gtn_rl.inner.training import act
+from gtn_rl.io import checkpoint
+from gtn_rl.io.artifact import read_config
+from gtn_rl.modes.distill_config import distillation_for
 from gtn_rl.outer.meta_gradient import meta_gradient
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,))

@@ -21,10 +21,10 @@ from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import MissingExtraError, TrainingDivergedError, UsageError
-from gtn_rl.executors import make_executor
-from gtn_rl.fitness import Fitness
-from gtn_rl.inner import inner_loop
+from gtn_rl.inner.fitness import Fitness
+from gtn_rl.inner.training import inner_loop
 from gtn_rl.outer.evolution import Evolution, Generation, make_strategy
+from gtn_rl.outer.executors import make_executor
 from gtn_rl.stages.base import untrained
 
 
@@ -120,7 +120,7 @@ def test_processes_give_what_the_batch_gives(config):
 
 KILLED = """
 import os, signal
-from gtn_rl.executors.processes import Processes
+from gtn_rl.outer.processes import Processes
 pool = Processes(lambda: None, 2, 60.0)._pool
 print(*{pool.submit(os.getpid).result() for _ in range(4)}, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

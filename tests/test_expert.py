@@ -10,9 +10,9 @@ from gtn_rl.config import Outer, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
+from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import outer_loop
 from gtn_rl.run import Run, State
-from gtn_rl.runlog import RunLog
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.expert import ImitateExpert, load_expert
 

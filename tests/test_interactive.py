@@ -18,8 +18,8 @@ from gtn_rl.envs.synthetic import State, SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.errors import UsageError
-from gtn_rl.interaction import apart, interact
-from gtn_rl.world_model import explore, fit_dynamics
+from gtn_rl.inner.interaction import apart, interact
+from gtn_rl.stages.world_model import explore, fit_dynamics
 
 BOX = spaces.Box(-2.0, 1.0, (2,))
 PHASES = (Phase(0.5, scale=2.0), Phase(spread=2.0))

@@ -9,8 +9,8 @@ from stable_baselines3 import PPO
 from torch.nn.utils import parameters_to_vector
 
 import gtn_rl
-from gtn_rl.artifact import read_config, total_costs
 from gtn_rl.errors import UsageError
+from gtn_rl.io.artifact import read_config, total_costs
 
 
 def run(config, out=None, **kwargs):

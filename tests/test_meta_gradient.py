@@ -12,9 +12,9 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.gradients import even_out
-from gtn_rl.inner import act, inner_loop
-from gtn_rl.objective import Experience, agreement, surrogate
+from gtn_rl.inner.gradients import even_out
+from gtn_rl.inner.objective import Experience, agreement, surrogate
+from gtn_rl.inner.training import act, inner_loop
 from gtn_rl.outer.meta_gradient import MetaGradient, meta_gradient
 
 DISCRETE = (
@@ -81,7 +81,7 @@ class Case:
 @pytest.fixture(params=[DISCRETE, BOX], ids=["discrete", "continuous"])
 def case(request, monkeypatch):
     # Gradients as they are: evened out they are those of no function.
-    monkeypatch.setattr("gtn_rl.inner.even_out_data", lambda *_: None)
+    monkeypatch.setattr("gtn_rl.inner.training.even_out_data", lambda *_: None)
     return Case(*request.param)
 
 

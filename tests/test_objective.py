@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import RealEnvs, Rollout, describe
-from gtn_rl.objective import generalized_advantages
+from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import generalized_advantages
 
 
 def cartpoles(learners, copies):

@@ -44,7 +44,7 @@ def test_import_does_not_load_stable_baselines():
 
 def test_missing_extra_is_named(monkeypatch, tmp_path):
     from gtn_rl.errors import MissingExtraError
-    from gtn_rl.report import figure
+    from gtn_rl.evaluation.report import figure
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"gtn_rl\[plots\]"):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gtn_rl.compare import Cell, Comparison
-from gtn_rl.report import caption, figure, table
-from gtn_rl.verdict import verdict
+from gtn_rl.evaluation.compare import Cell, Comparison
+from gtn_rl.evaluation.report import caption, figure, table
+from gtn_rl.evaluation.verdict import verdict
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 import gtn_rl
-from gtn_rl import checkpoint
 from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
 from gtn_rl.errors import UsageError
+from gtn_rl.io import checkpoint
+from gtn_rl.io.runlog import COLUMNS, RunLog
 from gtn_rl.loop import outer_loop
 from gtn_rl.run import Run, State
-from gtn_rl.runlog import COLUMNS, RunLog
 from gtn_rl.stages import judge, pretrain, search, teach
 
 STAGES = {

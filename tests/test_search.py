@@ -9,9 +9,17 @@ from scipy import stats
 
 from gtn_rl.agents.classifier import Lesson, parse_group
 from gtn_rl.errors import UsageError
-from gtn_rl.search import Found, RealTraining, kendall, proxy_scores, real_scores, search, spearman
-from gtn_rl.space import Limits, candidates, parameters_of
 from gtn_rl.supervised import SupervisedConfig, from_arrays
+from gtn_rl.supervised.search import (
+    Found,
+    RealTraining,
+    kendall,
+    proxy_scores,
+    real_scores,
+    search,
+    spearman,
+)
+from gtn_rl.supervised.space import Limits, candidates, parameters_of
 from gtn_rl.supervised.teachers import make_teacher
 
 

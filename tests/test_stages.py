@@ -15,7 +15,7 @@ from gtn_rl.envs.presentation import decode
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.optimal import Optimal, optimal_policy
+from gtn_rl.inner.optimal import Optimal, optimal_policy
 from gtn_rl.run import State as RunState
 from gtn_rl.run import go
 from gtn_rl.stages import pretrain, search

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gtn_rl.errors import UsageError
-from gtn_rl.stats import interquartile_mean, summarize
+from gtn_rl.evaluation.stats import interquartile_mean, summarize
 
 
 def test_multiples_of_four_are_a_trimmed_mean():

@@ -17,7 +17,7 @@ from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.sb3 import SyntheticVecEnv
 from gtn_rl.errors import UsageError
-from gtn_rl.inner import inner_loop, members
+from gtn_rl.inner.training import inner_loop, members
 
 KINDS = {"ppo": (2_048, "tanh"), "a2c": (1_000, "tanh"), "dqn": (2_000, "relu")}
 

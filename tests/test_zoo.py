@@ -13,11 +13,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import gtn_rl
 from gtn_rl import zoo
-from gtn_rl.artifact import read_config
 from gtn_rl.cli import main, parse
 from gtn_rl.config import Learners, Outer, Pretrain, Search
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.io.artifact import read_config
 from gtn_rl.targets import TARGETS, config_for
 
 # The checkers' advice on spaces: infinite bounds and ranges other than [-1, 1] are the targets'.

@@ -11,7 +11,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
-from gtn_rl.fitness import episodes_of
+from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.seeding import derive
 
 

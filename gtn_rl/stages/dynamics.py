@@ -12,7 +12,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Rollout, Target
 from gtn_rl.run import State
 from gtn_rl.seeding import derive
-from gtn_rl.world_model import explore, fit_dynamics
+from gtn_rl.stages.world_model import explore, fit_dynamics
 
 _STREAM = 7
 

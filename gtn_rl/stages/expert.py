@@ -19,7 +19,7 @@ from gtn_rl.envs.spaces import as_space, first_action, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import UsageError
-from gtn_rl.optimal import optimal_policy
+from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import moments, returns_of, untrained

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from gtn_rl.agents.learners import Student
-from gtn_rl.distill_config import DistillConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.fitness import Teach
-from gtn_rl.inner import act, algorithms
-from gtn_rl.objective import agreement
-from gtn_rl.optimal import optimal_policy
+from gtn_rl.inner.fitness import Teach
+from gtn_rl.inner.objective import agreement
+from gtn_rl.inner.optimal import optimal_policy
+from gtn_rl.inner.training import act, algorithms
+from gtn_rl.modes.distill_config import DistillConfig
+from gtn_rl.modes.pairs import Pairs
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
-from gtn_rl.pairs import Pairs
 from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import moments

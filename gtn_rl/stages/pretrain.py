@@ -12,13 +12,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.objective import Experience, collect, surrogate
-from gtn_rl.optimal import optimal_policy
+from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Experience, collect, surrogate
+from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.averaged import Averaged
 from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator

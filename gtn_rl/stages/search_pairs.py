@@ -13,12 +13,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gtn_rl.critic import Critic
-from gtn_rl.distill_config import DistillConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.inner import act
-from gtn_rl.pairs import Pairs
+from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.training import act
+from gtn_rl.modes.distill_config import DistillConfig
+from gtn_rl.modes.pairs import Pairs
 from gtn_rl.run import State, load_sized
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import moments

@@ -14,24 +14,24 @@ from torch import Tensor, nn
 from gtn_rl.agents.learners import Student
 from gtn_rl.agents.sharpness import sharpness
 from gtn_rl.config import TrainConfig
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.executors import make_executor
-from gtn_rl.fitness import Fitness, Teach, episodes_of, in_synthetic
-from gtn_rl.inner import act, algorithms
+from gtn_rl.evaluation.stats import interquartile_mean
+from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.fitness import Fitness, Teach, episodes_of, in_synthetic
+from gtn_rl.inner.objective import collect, surrogate
+from gtn_rl.inner.stock import stock_returns
+from gtn_rl.inner.training import act, algorithms
 from gtn_rl.loop import Estimator
-from gtn_rl.objective import collect, surrogate
 from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strategy
+from gtn_rl.outer.executors import make_executor
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of
-from gtn_rl.stats import interquartile_mean
-from gtn_rl.stock import stock_returns
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from gtn_rl.artifact import FORMAT_VERSION, write_artifact
 from gtn_rl.errors import ArtifactError, GTNError
+from gtn_rl.io.artifact import FORMAT_VERSION, write_artifact
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from gtn_rl import checkpoint
 from gtn_rl.errors import UsageError
+from gtn_rl.io import checkpoint
 from gtn_rl.run import Result, State, go
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.artifact import save_teacher

@@ -13,7 +13,7 @@ def folders() -> dict[str, Path]:
 
 def table() -> str:
     """The shipped environments as a Markdown table: target, size, cost, scores."""
-    from gtn_rl.artifact import read_config
+    from gtn_rl.io.artifact import read_config
 
     lines = [
         "| name | target | parameters | KiB | real steps | seconds | stock agents: IQM (steps) |",

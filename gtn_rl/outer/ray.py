@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from gtn_rl.errors import MissingExtraError, UsageError
-from gtn_rl.executors.members import Job, Outcome, complete, work
 from gtn_rl.outer.evolution import Generation
+from gtn_rl.outer.members import Job, Outcome, complete, work
 
 
 class Ray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium
 
 from gtn_rl import zoo
-from gtn_rl.artifact import read_config
+from gtn_rl.io.artifact import read_config
 
 
 def register(artifact: str | Path, id: str) -> None:

@@ -8,9 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 from torch import Tensor
 
-from gtn_rl.executors.members import Job, Outcome, complete, work
 from gtn_rl.outer.evolution import Generation
-from gtn_rl.pool import end, make_pool
+from gtn_rl.outer.members import Job, Outcome, complete, work
+from gtn_rl.outer.pool import end, make_pool
 
 
 class Processes:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.artifact import (
+from gtn_rl.envs.reward import RewardNetwork
+from gtn_rl.io.artifact import (
     FORMAT_VERSION,
     decode_space,
     encode_space,
@@ -16,8 +17,7 @@ from gtn_rl.artifact import (
     read_config,
     write_artifact,
 )
-from gtn_rl.card import render_reward_card
-from gtn_rl.envs.reward import RewardNetwork
+from gtn_rl.io.card import render_reward_card
 
 
 def save_reward(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.compare import REAL, SYNTHETIC, Comparison
 from gtn_rl.errors import MissingExtraError
-from gtn_rl.files import replacing
+from gtn_rl.evaluation.compare import REAL, SYNTHETIC, Comparison
+from gtn_rl.io.files import replacing
 
 _COLORS = {SYNTHETIC: "#1f77b4", REAL: "#b0b0b0"}
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gtn_rl.artifact import from_pretrained, locate, read_config
 from gtn_rl.envs.targets import describe, play
 from gtn_rl.errors import UsageError
-from gtn_rl.files import write_text
-from gtn_rl.pool import make_pool
+from gtn_rl.evaluation.stats import Summary, summarize
+from gtn_rl.evaluation.verdict import verdict
+from gtn_rl.io.artifact import from_pretrained, locate, read_config
+from gtn_rl.io.files import write_text
+from gtn_rl.outer.pool import make_pool
 from gtn_rl.seeding import derive
-from gtn_rl.stats import Summary, summarize
-from gtn_rl.verdict import verdict
 
 SYNTHETIC, REAL = "synthetic", "real"
 

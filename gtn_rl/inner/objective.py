@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gtn_rl.agents.policy_gain import clipped
 from gtn_rl.config import TrainConfig
-from gtn_rl.critic import Critic
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.targets import Act, RealEnvs, Rollout
+from gtn_rl.inner.critic import Critic
 
 
 class Experience(NamedTuple):

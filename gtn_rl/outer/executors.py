@@ -9,12 +9,12 @@ from torch import nn
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import Factory
 from gtn_rl.errors import UsageError
-from gtn_rl.executors.batch import Batch
-from gtn_rl.executors.members import describe_job
-from gtn_rl.executors.processes import Processes
-from gtn_rl.executors.ray import Ray
-from gtn_rl.fitness import Fitness
+from gtn_rl.inner.fitness import Fitness
+from gtn_rl.outer.batch import Batch
 from gtn_rl.outer.evolution import Executor
+from gtn_rl.outer.members import describe_job
+from gtn_rl.outer.processes import Processes
+from gtn_rl.outer.ray import Ray
 
 
 def make_executor(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import Factory, describe
-from gtn_rl.fitness import Fitness
+from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.evolution import Generation
 
 

@@ -15,9 +15,9 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.inner import act, algorithms, inner_loop, members
+from gtn_rl.inner.stock import member_returns
+from gtn_rl.inner.training import act, algorithms, inner_loop, members
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stock import member_returns
 
 LEARNERS, RESET = 1, 3
 """Names of the random streams of learners and of real episodes."""

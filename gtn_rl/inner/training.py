@@ -16,9 +16,9 @@ from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.gradients import even_out_data
-from gtn_rl.interaction import interact
-from gtn_rl.optimal import Optimal
+from gtn_rl.inner.gradients import even_out_data
+from gtn_rl.inner.interaction import interact
+from gtn_rl.inner.optimal import Optimal
 
 _TOGETHER = 8192
 """Observations of all members that an environment looks at together."""

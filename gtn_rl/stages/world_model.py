@@ -10,7 +10,7 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Rollout, Target
-from gtn_rl.optimal import optimal_policy
+from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 
 _COPIES, _BATCH, _LEARNING_RATE = 64, 1024, 3e-3

@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gtn_rl import checkpoint
 from gtn_rl.agents.cloning import Shape, parse_shape
 from gtn_rl.agents.learners import Student
-from gtn_rl.distill_config import DistillConfig, distillation_for
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.fitness import Teach
-from gtn_rl.inner import act
+from gtn_rl.inner.fitness import Teach
+from gtn_rl.inner.training import act
+from gtn_rl.io import checkpoint
+from gtn_rl.io.pairs_artifact import save_pairs
+from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.pairs import Pairs
-from gtn_rl.pairs_artifact import save_pairs
+from gtn_rl.modes.distill_config import DistillConfig, distillation_for
+from gtn_rl.modes.pairs import Pairs
 from gtn_rl.run import Result, State, go
-from gtn_rl.runlog import COLUMNS
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.imitate import Imitate
@@ -55,7 +55,7 @@ def distill(
         target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
             bounded `Box` actions, or a function that makes one.
         out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
-        config: Settings; those that `gtn_rl.distill_config` has for the target if not given.
+        config: Settings; those that `gtn_rl.modes.distill_config` has for the target if not given.
         resume: Go on with the run that `out` holds, as if it had never stopped.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.

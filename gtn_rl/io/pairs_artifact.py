@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.artifact import (
+from gtn_rl.envs.spaces import check_spaces
+from gtn_rl.errors import ArtifactError
+from gtn_rl.io.artifact import (
     FORMAT_VERSION,
     decode_space,
     encode_space,
@@ -14,10 +16,8 @@ from gtn_rl.artifact import (
     read_config,
     write_artifact,
 )
-from gtn_rl.card import render_pairs_card
-from gtn_rl.envs.spaces import check_spaces
-from gtn_rl.errors import ArtifactError
-from gtn_rl.pairs import Pairs
+from gtn_rl.io.card import render_pairs_card
+from gtn_rl.modes.pairs import Pairs
 
 
 def save_pairs(

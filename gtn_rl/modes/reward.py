@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gtn_rl import checkpoint
 from gtn_rl.agents.draw import ENTROPY
 from gtn_rl.agents.draw_interactive import check_interactive, draw_interactive
 from gtn_rl.agents.interactive import train as train_learners
 from gtn_rl.agents.learners import Student
-from gtn_rl.artifact import from_pretrained, total_costs
 from gtn_rl.config import Outer, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
@@ -22,11 +20,13 @@ from gtn_rl.envs.rewarded import RewardedWorld
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.interaction import LENGTH, apart
+from gtn_rl.inner.interaction import LENGTH, apart
+from gtn_rl.io import checkpoint
+from gtn_rl.io.artifact import from_pretrained, total_costs
+from gtn_rl.io.reward_artifact import save_reward
+from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.reward_artifact import save_reward
 from gtn_rl.run import Result, State, go
-from gtn_rl.runlog import COLUMNS
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.convert import Convert
 from gtn_rl.stages.expert import ImitateExpert, load_expert

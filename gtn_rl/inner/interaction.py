@@ -10,7 +10,7 @@ from gtn_rl.agents.interactive import Interactive, train
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.world import SyntheticWorld
-from gtn_rl.gradients import M, even_out, with_rows
+from gtn_rl.inner.gradients import M, even_out, with_rows
 
 LENGTH = 4
 """Steps of an episode between two updates of most learners; times episodes, the `batch_size`."""

@@ -15,10 +15,17 @@ from torch.nn import functional as F
 from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.seeding import generator
-from gtn_rl.space import ACTIVATIONS, CNN_CHANNELS, KINDS, MLP_UNITS, Limits, parameters_of
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.evaluate import accuracy, taught
+from gtn_rl.supervised.space import (
+    ACTIVATIONS,
+    CNN_CHANNELS,
+    KINDS,
+    MLP_UNITS,
+    Limits,
+    parameters_of,
+)
 
 _PROXY, _TRUTH = range(10, 12)
 

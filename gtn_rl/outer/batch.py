@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gtn_rl.fitness import Fitness
+from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.evolution import Generation
 
 

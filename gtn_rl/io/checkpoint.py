@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gtn_rl.errors import ArtifactError, UsageError
-from gtn_rl.files import replacing
+from gtn_rl.io.files import replacing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gtn_rl import zoo
-from gtn_rl.card import render_card
 from gtn_rl.envs.presentation import Phase, decode
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError, GTNError, did_you_mean
-from gtn_rl.files import replacing, write_text
+from gtn_rl.io.card import render_card
+from gtn_rl.io.files import replacing, write_text
 
 FORMAT_VERSION = 2
 

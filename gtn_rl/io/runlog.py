@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from gtn_rl.agents.draw import ALGORITHMS
-from gtn_rl.files import write_text
+from gtn_rl.io.files import write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

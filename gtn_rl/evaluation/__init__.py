@@ -1,0 +1,1 @@
+"""Stock agents in finished environments: comparison, figures, verdicts."""

@@ -1,0 +1,1 @@
+"""How learners train and how they are scored."""

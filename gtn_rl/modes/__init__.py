@@ -1,0 +1,1 @@
+"""Distillation of behaviour and learned rewards."""
