@@ -32,6 +32,10 @@ _LENGTH, _EPOCHS, _BATCH = 128, 5, 256
 _AVERAGING = 0.95
 """Decay of the average over updates: the policy's noise from batch to batch is left out."""
 
+_DECAY = 0.25
+"""Weight decay where the policy is a softmax of scores: they stay small, so it goes on exploring,
+and smooth, so that agents learn them. Continuous actions would become smaller instead."""
+
 _SMOOTHING = 0.7
 """Decay of the average return by which progress is judged."""
 
@@ -60,7 +64,10 @@ class PolicyGradient:
     ) -> None:
         self._env, self._actions, self._critic, self._config = env, actions, critic, config
         self._parameters = [env.reward_parameters]
-        self._optimizer = torch.optim.Adam(self._parameters)
+        discrete = isinstance(env.action_space, spaces.Discrete)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, weight_decay=_DECAY if discrete else 0.0
+        )
         self._averaged = Averaged(env, _AVERAGING)
         self.rate = 1.0
 

@@ -24,11 +24,11 @@ DISCRETE = (
 mean differences of scores."""
 
 CONTINUOUS = (
-    Phase(until=0.5, wide=1.0, spread=1.0, scale=1.0, width=1.8, gain=0.5),
-    Phase(wide=0.3, spread=1.0, scale=1.0, width=0.85, gain=0.8),
+    Phase(until=0.5, wide=1.0, spread=2.0, scale=1.0, width=1.8, gain=0.5),
+    Phase(wide=0.0, spread=2.0, scale=1.0, width=0.3, gain=0.8),
 )
 """Best actions lie inside the bounds, at first far inside: beyond a bound all actions are the same,
-and who has got there (A2C) does not come back."""
+and an agent (A2C) whose mean got there does not come back."""
 
 _SHOWN = 4096
 _STREAM = 8
