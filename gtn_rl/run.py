@@ -86,7 +86,6 @@ class Progress:
         real_steps: Steps of the real environment, or real examples; everything included.
         seconds: Wall time, all sittings together.
         best: Best evaluation of the stage so far.
-        since_best: Evaluations since then.
         stopped: Why the run ended, or an empty string.
         cut: The budget that ended a stage before its time, or an empty string.
         rows: The log.
@@ -99,7 +98,6 @@ class Progress:
     real_steps: int = 0
     seconds: float = 0.0
     best: float = -math.inf
-    since_best: int = 0
     stopped: str = ""
     cut: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -144,15 +142,14 @@ class Run:
         budgets: Largest `real_steps` and `minutes`, as far as there are any.
         log: Told of every outer step.
         save: Called with the state at every checkpoint.
-        patience: Evaluations without a better one after which a stage is over; no such limit if 0.
     """
 
     def __init__(
         self, state: State, budgets: Mapping[str, float], log: RunLog,
-        save: Callable[[Run, Stage | None], None], patience: int = 0,
+        save: Callable[[Run, Stage | None], None],
     ) -> None:  # fmt: skip
         self.state, self.progress, self.log = state, Progress(), log
-        self._budgets, self._save, self._patience = budgets, save, patience
+        self._budgets, self._save = budgets, save
         self._inside: dict[str, Any] | None = None
         self.best = state.teacher
         self._clock = time.perf_counter()
@@ -205,8 +202,7 @@ class Run:
         if share >= 1:
             self.progress.stopped = spent
             return True
-        stalled = 0 < self._patience <= self.progress.since_best
-        if stalled or stage.converged(self.step) or self._share(stage) >= 1:
+        if stage.converged(self.step) or self._share(stage) >= 1:
             return True
         spent, share = self._used(ahead=True)
         if share >= 1:
@@ -237,7 +233,7 @@ class Run:
         self.state.teacher = self.best
         stage.end(self.state)
         self.progress.stage += 1
-        self.progress.step, self.progress.since_best = 0, 0
+        self.progress.step = 0
         self._save(self, None)
 
     def share(self, stage: Stage) -> float:
@@ -297,7 +293,6 @@ class Run:
         self._spend(stage)
         if "evaluation" in row:
             score, best = row["evaluation"], self.progress.best
-            self.progress.since_best = 0 if score > best else self.progress.since_best + 1
             if score >= best or not stage.competes:
                 # Of equals the later: it has been trained longer.
                 self.progress.best = score
@@ -310,7 +305,7 @@ def go(
     stages: Sequence[Stage], state: State, *, target: str, config: Any, folder: Path | None,
     resume: bool, budgets: Mapping[str, float], write: Callable[..., Path], command: str,
     progress_bar: bool, columns: Mapping[str, str], before: Mapping[str, float] | None = None,
-    patience: int = 0, ready: Callable[[nn.Module], bool] = lambda _: True,
+    ready: Callable[[nn.Module], bool] = lambda _: True,
 ) -> Result:  # fmt: skip
     """Run stages from their start, or from a checkpoint, to their artifact.
 
@@ -327,7 +322,6 @@ def go(
         progress_bar: Whether to show a progress bar.
         columns: Of the log.
         before: What the given start cost, if one is given.
-        patience: As of `Run`.
         ready: Whether a teacher is one that can be saved as an artifact.
     """
 
@@ -350,7 +344,7 @@ def go(
         content = checkpoint.load(folder, target, config)
     rows = [] if content is None else content["progress"]["rows"]
     with RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
-        run = Run(state, budgets, log, save, patience)
+        run = Run(state, budgets, log, save)
         run.progress.before = dict(before or {})
         if content is not None:
             run.resume(content)

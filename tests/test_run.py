@@ -411,11 +411,11 @@ class Counting:
         pass
 
 
-def loop(*stages, **options):
+def loop(*stages):
     teacher = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(teacher.weight)
     with RunLog(None, [], progress=False) as log:
-        run = Run(State(teacher), {}, log, lambda *_: None, **options)
+        run = Run(State(teacher), {}, log, lambda *_: None)
         outer_loop(stages, run)
     return run
 
@@ -453,13 +453,6 @@ def test_each_stage_goes_on_from_the_best_of_the_one_before():
     assert done.result().score == 6
     assert done.progress.steps == 4
     assert [row["stage"] for row in done.progress.rows] == [0, 0, 0, 1, 1, 1]
-
-
-def test_patience_ends_a_stage_and_not_the_run():
-    first, second = Counting([3.0, 2, 1, 0, 9]), Counting([1.0, 2])
-    done = loop(first, second, patience=2)
-    assert [row["stage"] for row in done.progress.rows] == [0, 0, 0, 1, 1]
-    assert done.progress.stopped == "done"
 
 
 def test_a_stage_is_closed_when_it_fails():
