@@ -225,6 +225,10 @@ class Pretrain:
             row |= {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
             if row["evaluation"] >= self._robust:
                 self._robust, self._score = row["evaluation"], greedy
+            goal = goal_of(self.task, self.config)
+            if goal is not None and self._robust < goal:
+                # The return of training promised more than the policy has.
+                self._best_at = self._used
             if step:
                 self._meet()
         return row
