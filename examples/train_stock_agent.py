@@ -1,4 +1,7 @@
-"""Train an unmodified PPO in the synthetic CartPole and watch it play the real one."""
+"""Train an unmodified PPO in the synthetic CartPole and score it in the real one.
+
+python examples/train_stock_agent.py
+"""
 
 import gymnasium as gym
 from stable_baselines3 import PPO
