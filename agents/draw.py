@@ -20,9 +20,9 @@ from gtn_rl.agents.ppo import PPO, GaussianPPO
 from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.soft_q import SoftQ
 from gtn_rl.agents.stock import ALGORITHMS as STOCK_ALGORITHMS
-from gtn_rl.envs.spaces import halves
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.seeding import log_uniform
+from gtn_rl.spaces import halves
 
 # Slower at first than Stable-Baselines3's A2C, whose mean square starts at 0 (`stock-a2c` has that)
 # and whose first steps so are ten times its learning rate, whatever the gradient: their derivative

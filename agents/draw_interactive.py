@@ -10,9 +10,9 @@ from gtn_rl.agents.deep_q import DeepQ
 from gtn_rl.agents.draw import RMSPROP, Group
 from gtn_rl.agents.interactive import Algorithm, Interactive, Networks
 from gtn_rl.agents.networks import MLP
-from gtn_rl.envs.spaces import action_size
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import log_uniform
+from gtn_rl.spaces import action_size
 
 # 16 episodes of 64 steps make half of Stable-Baselines3's 2,048; they are gone through in 32
 # updates, there in 320 that are as much smaller as their learning rate is.

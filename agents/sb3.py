@@ -14,9 +14,9 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from gtn_rl.envs.spaces import counted_from_zero, first_action
 from gtn_rl.envs.targets import play
 from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
+from gtn_rl.spaces import counted_from_zero, first_action
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO, "a2c": A2C, "dqn": DQN, "sac": SAC, "td3": TD3, "ddpg": DDPG,

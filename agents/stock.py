@@ -31,9 +31,9 @@ from gtn_rl.agents.stock_updates import (
     off_policy,
     on_policy,
 )
-from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.inner.gradients import even_out_data
+from gtn_rl.spaces import action_size, halves
 
 _RECENT = 256
 """Last observations of a training, on which it is measured how sure agents are."""

@@ -13,9 +13,9 @@ from gtn_rl.envs import lessons
 from gtn_rl.envs.edge import to_core
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.envs.presentation import FIELDS, Phase, at, decode, encode
-from gtn_rl.envs.spaces import first_action
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.inner.training import _said
+from gtn_rl.spaces import first_action
 from gtn_rl.stages.show import show
 
 LINE = spaces.Box(-1, 1, (1,))

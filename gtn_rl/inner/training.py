@@ -14,11 +14,11 @@ from gtn_rl.agents.draw import ENTROPY, OPTIMAL, WHOLE, Group, draw
 from gtn_rl.agents.learners import Learners, Student, distinct, train
 from gtn_rl.agents.stock import train_stock_agents
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.inner.gradients import even_out_data
 from gtn_rl.inner.interaction import interact
 from gtn_rl.inner.optimal import Optimal
+from gtn_rl.spaces import action_size, halves
 
 _TOGETHER = 8192
 """Observations of all members that an environment looks at together."""

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from gtn_rl.agents.cloning import OPTIMIZERS, Cloning, Shape, clone, fold, fresh
 from gtn_rl.agents.learners import Actors
 from gtn_rl.agents.networks import ACTIVATIONS
-from gtn_rl.envs.spaces import action_size, halves
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.spaces import action_size, halves
 
 _MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
