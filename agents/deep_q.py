@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from gtn_rl.agents.interactive import Networks, Segment, World
+from gtn_rl.agents.interactive import Segment, World
+from gtn_rl.agents.learners import Networks
+from gtn_rl.agents.losses import q_loss
 from gtn_rl.agents.networks import uniform
 from gtn_rl.agents.optim import Adam, Optimizer
 
@@ -47,7 +48,7 @@ class DeepQ:
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
         """Rows `[count, D]`, started as Stable-Baselines3's Q-network."""
-        return uniform(networks.policy, count, generator=generator, dtype=dtype)
+        return uniform(networks.shapes[0], count, generator=generator, dtype=dtype)
 
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
         """Indices `[R, N]`: the best of `[R, N, A]`, or at random."""
@@ -82,9 +83,7 @@ class DeepQ:
     ) -> Tensor:
         """Huber losses `[R]` of the action values."""
         observation, action, target = batch
-        values = networks.outputs(parameters, observation)
-        taken = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        return F.smooth_l1_loss(taken, target, reduction="none").mean(1)
+        return q_loss(networks.outputs(parameters, observation), action, target)
 
     def act(self, outputs: Tensor) -> Tensor:
         """Logits with which it acts."""

@@ -1,4 +1,4 @@
-"""Deep Q-learning in a one-step environment: regression of action values on rewards."""
+"""Deep Q-learning in environments of one step: regression of action values on rewards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gtn_rl.agents.batch import Batch
-from gtn_rl.agents.networks import MLP, uniform
+from gtn_rl.agents.bandit import Batch
+from gtn_rl.agents.losses import q_loss
+from gtn_rl.agents.networks import Initial, uniform
 from gtn_rl.agents.optim import Adam, Optimizer
 
 
@@ -33,24 +34,22 @@ class DQN:
     epsilon: float | None = None
     reuse: int = 1
     epochs: int = 1
+    initial: Initial = uniform
 
-    def initial(
-        self, network: MLP, count: int, generator: torch.Generator, dtype: torch.dtype
-    ) -> Tensor:
-        """Rows `[count, D]`, started as Stable-Baselines3's Q-network."""
-        return uniform(network, count, generator=generator, dtype=dtype)
+    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
+        """Inputs and outputs of its one network."""
+        return [(size, actions)]
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
         """Losses `[K]` at action values `[K, N, A]`."""
         if self.epsilon is None:
             return F.smooth_l1_loss(outputs, batch.lesson, reduction="none").mean((-2, -1))
         # Much faster than argmax where there are few actions.
-        action = behaviour.max(-1, keepdim=True).indices
-        random = batch.noise[..., :-1].max(-1, keepdim=True).indices
-        share = torch.special.ndtr(batch.noise[..., -1:])
-        action = torch.where(share < self.epsilon, random, action)
-        value, target = outputs.gather(-1, action), batch.lesson.gather(-1, action)
-        return F.smooth_l1_loss(value, target, reduction="none").mean((-2, -1))
+        greedy, random = behaviour.max(-1).indices, batch.noise[..., :-1].max(-1).indices
+        share = torch.special.ndtr(batch.noise[..., -1])
+        action = torch.where(share < self.epsilon, random, greedy)
+        reward = batch.lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return q_loss(outputs, action, reward)
 
     def act(self, outputs: Tensor) -> Tensor:
         """Logits with which it acts."""

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.draw import OPTIMAL
+from gtn_rl.agents.spec import OPTIMAL
 from gtn_rl.envs.lessons import bounded
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.inner.gradients import with_rows
