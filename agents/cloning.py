@@ -79,8 +79,8 @@ def clone(
     for networks, parts, rows in drawn:
         unused = rows.new_zeros(len(rows), 1)
         learners = Learners(networks, parts, rows, unused, unused)
-        columns = (column.expand(len(rows), -1, -1) for column in (states, actions))
-        batch = Batch(*columns, noise=unused)
+        each = (len(rows), -1, -1)
+        batch = Batch(states.expand(each), actions.expand(each), noise=unused)
         trained.append(
             train(learners, [batch] * len(rates), rates=rates, create_graph=create_graph)
         )

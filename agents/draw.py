@@ -12,14 +12,13 @@ from torch import Tensor
 
 from gtn_rl.agents.actor_critic import DDPG, SAC, DiscreteSAC
 from gtn_rl.agents.bandit import Bandit
-from gtn_rl.agents.deep_q import DeepQ
+from gtn_rl.agents.dqn import DQN, BanditDQN
 from gtn_rl.agents.interactive import Interactive
 from gtn_rl.agents.learners import Learners, Networks, Part
 from gtn_rl.agents.networks import MLP, widen
 from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import RMSprop
 from gtn_rl.agents.policy_gradient import PolicyGradient
-from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.spec import WHOLE, Spec
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import log_uniform
@@ -46,8 +45,8 @@ BANDITS: dict[bool, dict[str, Bandit]] = {
         "a2c": PolicyGradient(RMSPROP, normalize=False),
         "ppo": PolicyGradient(clip=0.2, reuse=16, epochs=4),
         "ppo-10x10": PolicyGradient(clip=0.2, reuse=100, epochs=10),
-        "dqn": DQN(),
-        "dqn-greedy": DQN(epsilon=0.1),
+        "dqn": BanditDQN(),
+        "dqn-greedy": BanditDQN(epsilon=0.1),
         "sac": DiscreteSAC(),
     },
     False: {
@@ -62,7 +61,7 @@ BANDITS: dict[bool, dict[str, Bandit]] = {
 }
 INTERACTIVE: dict[bool, dict[str, Interactive]] = {
     True: {
-        "pg": ActorCritic(ahead=True), "a2c": ActorCritic(RMSPROP), "ppo": _PPO, "dqn": DeepQ(),
+        "pg": ActorCritic(ahead=True), "a2c": ActorCritic(RMSPROP), "ppo": _PPO, "dqn": DQN(),
     },
     False: {
         "a2c": ActorCritic(RMSPROP, continuous=True), "ppo": replace(_PPO, continuous=True),

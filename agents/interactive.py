@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gtn_rl.agents.learners import Acts, Learners, Networks
 from gtn_rl.agents.optim import Optimizer
-from gtn_rl.agents.unroll import descend, unroll
+from gtn_rl.agents.unroll import descend, gradient_of, unroll
 
 
 class Place(NamedTuple):
@@ -196,10 +196,10 @@ def train(
             with torch.set_grad_enabled(graph):
                 memory = algorithm.prepare(networks, weights[0], memory, start, world, segment)
             for batch in algorithm.batches(memory, source):
-                gradient = partial(_gradient, learners, batch=batch, graph=graph)
+                loss = partial(algorithm.loss, networks, batch=batch, entropy=learners.entropy)
                 weights = descend(
-                    weights, gradient, algorithm.optimizer, learners.learning_rate, graph,
-                    algorithm.max_norm,
+                    weights, gradient_of(loss, graph), algorithm.optimizer,
+                    learners.learning_rate, graph, algorithm.max_norm,
                 )  # fmt: skip
         return weights, place, memory
 
@@ -211,13 +211,6 @@ def train(
         segment=segments, parameters=world.parameters,
     )  # fmt: skip
     return learners.with_parameters(weights[0])
-
-
-def _gradient(
-    learners: Learners[Interactive], here: Tensor, *, batch: tuple[Tensor, ...], graph: bool
-) -> Tensor:
-    loss = learners.algorithm.loss(learners.networks, here, batch, learners.entropy).sum()
-    return torch.autograd.grad(loss, here, create_graph=graph)[0]
 
 
 def _gather(

@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.dqn import DQN
 from gtn_rl.agents.learners import Acts, Learners, Networks, Part
-from gtn_rl.agents.losses import q_loss, sharpness
+from gtn_rl.agents.losses import sharpness
 from gtn_rl.agents.networks import MLP, actor, orthogonal, uniform, widen
 from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import Adam, RMSprop
-from gtn_rl.agents.unroll import EPS_ROOT, descend, unroll
+from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
 
 Reward = Callable[[Tensor, Tensor], Tensor]
 """Rewards `[R, N]` of lessons `[R, N, L]` and actions, indices or vectors in units of the space."""
@@ -39,33 +40,8 @@ _RECENT = 256
 """Last observations of a training, on which it is measured how sure agents are."""
 
 
-@dataclass(frozen=True)
-class ReplayDQN:
-    """The settings of `stable_baselines3.DQN`, but for `learning_starts`.
-
-    Args:
-        learning_starts: Random steps before it learns.
-        interval: Steps between updates.
-        batch_size: Remembered steps in an update.
-        explore: Share of the training in which random actions go down from all to `random`.
-        random: Share of random actions after that.
-        learning_rate: Of Adam.
-        max_norm: Gradients of an agent are shortened to this norm.
-    """
-
-    learning_starts: int = 200
-    interval: int = 4
-    batch_size: int = 32
-    explore: float = 0.1
-    random: float = 0.05
-    learning_rate: float = 1e-4
-    max_norm: float = 10.0
-    optimizer: Adam = Adam(eps=1e-8, eps_root=EPS_ROOT)
-
-    def act(self, outputs: Tensor) -> Tensor:
-        """Action values with which it acts."""
-        return outputs
-
+LEARNING_STARTS = 200
+"""Random steps of DQN before it learns; of a few thousand in all, that is what it can spare."""
 
 ON_POLICY = {
     "stock-ppo": ActorCritic(
@@ -73,8 +49,8 @@ ON_POLICY = {
     ),
     "stock-a2c": ActorCritic(RMSprop(eps=1e-5, eps_root=EPS_ROOT), length=5),
 }
-LEARNING_RATE = {"stock-ppo": 3e-4, "stock-a2c": 7e-4}
-REPLAY = {"stock-dqn": ReplayDQN()}
+LEARNING_RATE = {"stock-ppo": 3e-4, "stock-a2c": 7e-4, "stock-dqn": 1e-4}
+REPLAY = {"stock-dqn": DQN(Adam(eps=1e-8, eps_root=EPS_ROOT), batch_size=32, temperature=1.0)}
 
 
 @dataclass(frozen=True)
@@ -138,10 +114,10 @@ def train_stock_like(
     Returns:
         The agents, member by member.
     """
-    dtype, members = data.dtype, len(data) // count
-    algorithm: ActorCritic | ReplayDQN
+    dtype, members, rate = data.dtype, len(data) // count, LEARNING_RATE[name]
+    algorithm: ActorCritic | DQN
     if name in ON_POLICY:
-        algorithm, rate = replace(ON_POLICY[name], continuous=continuous), LEARNING_RATE[name]
+        algorithm = replace(ON_POLICY[name], continuous=continuous)
         twins = Twins(network, network.sizes[-1] if continuous else 0)
         rows = twins.initial(count, generator, dtype).repeat(members, 1)
         run, total, segment = _on_policy(algorithm, twins, data.shape[1], reward, rate, generator)
@@ -150,7 +126,7 @@ def train_stock_like(
     else:
         algorithm, updates, segment = REPLAY[name], 1, _SEGMENT
         rows = uniform(network, count, generator=generator, dtype=dtype).repeat(members, 1)
-        run, total = _off_policy(algorithm, network, data.shape[1], reward, generator)
+        run, total = _off_policy(algorithm, network, data.shape[1], reward, rate, generator)
         state = (torch.zeros(data.shape[:2], dtype=torch.long),)
     if last:
         starts = range(0, total, segment)
@@ -198,10 +174,11 @@ def _on_policy(
                 # An episode is one step: its return is the reward.
                 columns = (observation, action, old, gained - value, gained)
                 for batch in algorithm.batches(columns, source):
-                    gradient = partial(_actor_critic_gradient, algorithm, twins, batch, graph)
+                    loss = partial(algorithm.loss, twins, batch=batch, entropy=None)
                     weights = descend(
-                        weights, gradient, algorithm.optimizer, rates, graph, algorithm.max_norm
-                    )
+                        weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
+                        algorithm.max_norm,
+                    )  # fmt: skip
         return data, weights
 
     return run, total, segment
@@ -215,23 +192,17 @@ def _sample(outputs: Tensor, log_std: Tensor, chance: Tensor, continuous: bool) 
     return (outputs - (-chance.clamp_min(1e-20).log()).log()).argmax(-1)
 
 
-def _actor_critic_gradient(
-    algorithm: ActorCritic, twins: Twins, batch: tuple[Tensor, ...], graph: bool, here: Tensor
-) -> Tensor:
-    loss = algorithm.loss(twins, here, batch, None).sum()
-    return torch.autograd.grad(loss, here, create_graph=graph)[0]
-
-
 def _off_policy(
-    algorithm: ReplayDQN, network: MLP, steps: int, reward: Reward, generator: torch.Generator
-) -> tuple[Run, int]:
+    algorithm: DQN, network: MLP, steps: int, reward: Reward, rate: float,
+    generator: torch.Generator,
+) -> tuple[Run, int]:  # fmt: skip
     """Updates from all episodes, remembered from the first one on, and how many there are."""
-    interval, size, starts = algorithm.interval, network.sizes[0], algorithm.learning_starts
+    networks, interval, size = Networks((network,)), algorithm.length, network.sizes[0]
     total = steps // interval
     number = torch.arange(1, steps + 1)
     share = 1 - (1 - algorithm.random) * number / (algorithm.explore * steps)
     share = share.clamp_min(algorithm.random)
-    share[:starts] = 1.0
+    share[:LEARNING_STARTS] = 1.0
     at_random = torch.rand(steps, generator=generator) < share
     any_action = torch.randint(network.sizes[-1], (steps,), generator=generator)
     index = torch.stack(
@@ -244,7 +215,7 @@ def _off_policy(
     def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
         data, weights, taken = state
         taken = taken.clone()
-        rate = data.new_full((len(data), 1), algorithm.learning_rate)
+        rates = data.new_full((len(data), 1), rate)
         with torch.set_grad_enabled(graph):
             remembered = data[:, index[begin:stop].flatten()].split(algorithm.batch_size, 1)
         for update, episodes in zip(range(begin, stop), remembered, strict=True):
@@ -252,21 +223,17 @@ def _off_policy(
             with torch.no_grad():
                 greedy = network(weights[0], data[:, new, :size]).argmax(-1)
             taken[:, new] = torch.where(at_random[new], any_action[new], greedy)
-            if new.stop > starts:
-                gradient = partial(
-                    _q_gradient, network, episodes, taken[:, index[update]], reward, graph
-                )
+            if new.stop > LEARNING_STARTS:
+                action = taken[:, index[update]]
+                observation, lesson = episodes.tensor_split([size], -1)
+                with torch.set_grad_enabled(graph):
+                    target = reward(lesson, action)
+                batch = (observation, action, target)
+                loss = partial(algorithm.loss, networks, batch=batch, entropy=None)
                 weights = descend(
-                    weights, gradient, algorithm.optimizer, rate, graph, algorithm.max_norm
-                )
+                    weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
+                    algorithm.max_norm,
+                )  # fmt: skip
         return data, weights, taken
 
     return run, total
-
-
-def _q_gradient(
-    network: MLP, episodes: Tensor, action: Tensor, reward: Reward, graph: bool, here: Tensor
-) -> Tensor:
-    observation, lesson = episodes.tensor_split([network.sizes[0]], -1)
-    loss = q_loss(network(here, observation), action, reward(lesson, action)).sum()
-    return torch.autograd.grad(loss, here, create_graph=graph)[0]

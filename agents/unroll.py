@@ -50,7 +50,7 @@ def unroll(
     if first:
         with torch.no_grad():
             state = run(state, 0, first, False)
-    for begin in range(first, total, segment or total):
+    for begin in range(first, total, segment or max(total, 1)):
         stop = min(begin + (segment or total), total)
         if not segment:
             return run(state, begin, stop, True)
@@ -87,6 +87,11 @@ def descend(
         if math.isfinite(max_norm):
             direction = shorten(direction, max_norm)
         return optimizer.step(parameters, direction, moments, rate)
+
+
+def gradient_of(loss: Callable[[Tensor], Tensor], graph: bool) -> Callable[[Tensor], Tensor]:
+    """Gradients `[K, D]` of losses `[K]`, as functions of the parameters."""
+    return lambda here: torch.autograd.grad(loss(here).sum(), here, create_graph=graph)[0]
 
 
 def shorten(gradient: Tensor, norm: float) -> Tensor:

@@ -120,7 +120,7 @@ class WorldModel(gym.Env[Any, Any]):
 
 def world_model(arguments: Arguments) -> list[dict[str, Any]]:
     """Stock agents in a plain supervised world model."""
-    from gtn_rl.agents.sb3 import greedy_returns
+    from gtn_rl.inner.stock import greedy_returns
 
     rows = []
     for target in arguments.names:

@@ -6,10 +6,10 @@ from gymnasium import spaces
 
 from gtn_rl.agents.actor_critic import SAC
 from gtn_rl.agents.bandit import Batch, train
+from gtn_rl.agents.dqn import BanditDQN
 from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
 from gtn_rl.agents.losses import normalized
 from gtn_rl.agents.policy_gradient import PolicyGradient
-from gtn_rl.agents.q_learning import DQN
 from gtn_rl.agents.spec import ALGORITHMS, WHOLE, parse_learners
 from gtn_rl.errors import UsageError
 
@@ -68,17 +68,17 @@ def batch_of(lesson, noise=None):
 
 def test_q_loss_is_huber():
     values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
-    loss = DQN().loss(values, values, batch_of(rewards), torch.zeros(1, 1))
+    loss = BanditDQN().loss(values, values, batch_of(rewards), torch.zeros(1, 1))
     assert float(loss) == pytest.approx((0.125 + 3.5) / 2)
 
 
 def test_greedy_dqn_learns_from_the_action_it_took():
     values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
     greedy = torch.tensor([[[1.0, 0.0, 3.0]]])
-    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, greedy), torch.zeros(1, 1))
+    loss = BanditDQN(epsilon=0.1).loss(values, values, batch_of(rewards, greedy), torch.zeros(1, 1))
     assert float(loss) == pytest.approx(3.5)
     random = torch.tensor([[[1.0, 0.0, -3.0]]])
-    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, random), torch.zeros(1, 1))
+    loss = BanditDQN(epsilon=0.1).loss(values, values, batch_of(rewards, random), torch.zeros(1, 1))
     assert float(loss) == pytest.approx(0.125)
 
 

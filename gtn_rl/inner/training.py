@@ -116,12 +116,13 @@ def interact(
         Trained learners, a stack for each group; rows go member by member.
     """
     own, trained = config.learners, []
+    members = len(next(teacher.parameters()))
     for spec in config.groups:
         learners = draw_interactive(
-            spec, observation_size, action_space, members=teacher.members,
+            spec, observation_size, action_space, members=members,
             learning_rate=own.learning_rate, generator=generator, dtype=dtype,
         )  # fmt: skip
-        split = create_graph and teacher.members == 1
+        split = create_graph and members == 1
         episodes = max(own.batch_size // _LENGTH, 1)
         if split:
             where = world(one_per_learner(teacher, spec.count), 1, episodes, False)
