@@ -21,82 +21,62 @@ from gtn_rl.agents.optim import Adam, Optimizer
 
 
 @dataclass(frozen=True)
-class DDPG:
-    """Deterministic policy gradient (Lillicrap et al. 2016); TD3 (Fujimoto et al. 2018).
+class ActorCriticBandit:
+    """DDPG (Lillicrap et al. 2016), TD3 (Fujimoto et al. 2018), or SAC with its squashed Gaussian.
 
     Args:
-        noise: Deviation of the actions it learns from, on top of the actor's.
         random: Share of uniformly random actions in what it learns from.
+        noise: Deviation of the other actions of DDPG and TD3, on top of the actor's.
+        alpha: Weight of the entropy of SAC (Haarnoja et al. 2018, arXiv 1812.05905); DDPG if not
+            given. Stable-Baselines3 starts at 1 and has tuned it down to about 0.2 after 5,000
+            steps.
     """
 
-    noise: float = 0.2
     random: float = 0.2
+    noise: float = 0.2
+    alpha: float | None = None
     optimizer: Optimizer = Adam()
     initial: Initial = uniform
     reuse: int = 1
     epochs: int = 1
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of the actor, mean and (unused) log-deviation, and of the critic."""
+        """Inputs and outputs of the actor, mean and log-deviation (SAC), and of the critic."""
         return [(size, 2 * actions), (size + actions, 1)]
 
     def losses(
         self, outputs: Tensor, value: Callable[..., Tensor], batch: Batch
     ) -> tuple[Tensor, Tensor]:
         """Losses `[K]` of the critics and of the policies."""
-        action = self.act(outputs)
-        near = (action + self.noise * batch.noise[..., :-1]).clamp(-1, 1)
-        return _losses(_explored(near, self.random, batch), action, 0.0, value, batch)
+        noise, share = batch.noise[..., :-1], torch.special.ndtr(batch.noise[..., -1:])
+        cost: Tensor | float = 0.0
+        if self.alpha is None:
+            action = self.act(outputs)
+            near = (action + self.noise * noise).clamp(-1, 1)
+        else:
+            near, _ = squashed(outputs, noise)
+            # In another order: the actor's sample is not the one that the critic learns from.
+            action, density = squashed(outputs, noise.flip(1))
+            cost = self.alpha * density
+        taken = torch.where(share < self.random, 2 * torch.special.ndtr(noise) - 1, near)
+        assert batch.reward is not None
+        error = value(taken).squeeze(-1) - batch.reward(batch.lesson, taken)
+        return error.square().mean(-1), (cost - value(action).squeeze(-1)).mean(-1)
 
     def act(self, outputs: Tensor) -> Tensor:
         """Greedy actions `[K, N, A]` in [-1, 1] for outputs `[K, N, 2A]`."""
         return torch.tanh(outputs.chunk(2, -1)[0])
 
 
-@dataclass(frozen=True)
-class SAC:
-    """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905), squashed Gaussian.
-
-    Args:
-        alpha: Weight of the entropy. Stable-Baselines3 starts at 1 and has tuned it down to about
-            0.2 after 5,000 steps.
-        random: Share of uniformly random actions in what it learns from.
-    """
-
-    alpha: float = 0.3
-    random: float = 0.1
-    optimizer: Optimizer = Adam()
-    initial: Initial = uniform
-    reuse: int = 1
-    epochs: int = 1
-
-    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of the actor, mean and log-deviation, and of the critic."""
-        return [(size, 2 * actions), (size + actions, 1)]
-
-    def losses(
-        self, outputs: Tensor, value: Callable[..., Tensor], batch: Batch
-    ) -> tuple[Tensor, Tensor]:
-        """Losses `[K]` of the critics and of the policies."""
-        noise = batch.noise[..., :-1]
-        taken = _explored(self.sample(outputs, noise)[0], self.random, batch)
-        # The noise in another order: the actor's sample is not the one the critic learns from.
-        action, density = self.sample(outputs, noise.flip(1))
-        return _losses(taken, action, self.alpha * density, value, batch)
-
-    def sample(self, outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions `[K, N, A]` in [-1, 1] and their log-densities `[K, N]`."""
-        mean, log_std = outputs.chunk(2, -1)
-        log_std = log_std.clamp(-20, 2)
-        before = mean + log_std.exp() * noise
-        # log(1 - tanh(x)^2), in the form that does not lose precision far out (SAC appendix C).
-        squash = 2 * (math.log(2) - before - F.softplus(-2 * before))
-        density = -(noise.square() + math.log(2 * math.pi)) / 2 - log_std - squash
-        return torch.tanh(before), density.sum(-1)
-
-    def act(self, outputs: Tensor) -> Tensor:
-        """Greedy actions `[K, N, A]` in [-1, 1] for outputs `[K, N, 2A]`."""
-        return torch.tanh(outputs.chunk(2, -1)[0])
+def squashed(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions `[K, N, A]` in [-1, 1] of SAC, and their log-densities `[K, N]`."""
+    mean, log_std = outputs.chunk(2, -1)
+    log_std = log_std.clamp(-20, 2)
+    before = mean + log_std.exp() * noise
+    # log(1 - tanh(x)^2), in the form that does not lose precision far out (SAC appendix C).
+    squash = 2 * (math.log(2) - before - F.softplus(-2 * before))
+    density = -(noise.square() + math.log(2 * math.pi)) / 2 - log_std - squash
+    return torch.tanh(before), density.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -128,18 +108,3 @@ class DiscreteSAC:
     def act(self, outputs: Tensor) -> Tensor:
         """Logits with which it acts."""
         return outputs
-
-
-def _explored(action: Tensor, random: float, batch: Batch) -> Tensor:
-    """Actions `[K, N, A]`, a share of them replaced by uniformly random ones."""
-    noise, share = batch.noise[..., :-1], torch.special.ndtr(batch.noise[..., -1:])
-    return torch.where(share < random, 2 * torch.special.ndtr(noise) - 1, action)
-
-
-def _losses(
-    taken: Tensor, action: Tensor, cost: Tensor | float, value: Callable[..., Tensor], batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """Of critics by the actions that were taken, and of actors by those they are asked for."""
-    assert batch.reward is not None
-    error = value(taken).squeeze(-1) - batch.reward(batch.lesson, taken)
-    return error.square().mean(-1), (cost - value(action).squeeze(-1)).mean(-1)

@@ -57,13 +57,10 @@ class Bandit(Acts, Protocol):
 
     @property
     def optimizer(self) -> Optimizer: ...  # noqa: D102
-
     @property
     def initial(self) -> Initial: ...  # noqa: D102
-
     @property
     def reuse(self) -> int: ...  # noqa: D102
-
     @property
     def epochs(self) -> int: ...  # noqa: D102
 

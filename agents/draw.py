@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.actor_critic import DDPG, SAC, DiscreteSAC
+from gtn_rl.agents.actor_critic import ActorCriticBandit, DiscreteSAC
 from gtn_rl.agents.bandit import Bandit
 from gtn_rl.agents.dqn import DQN, BanditDQN
 from gtn_rl.agents.interactive import Interactive
@@ -54,9 +54,9 @@ BANDITS: dict[bool, dict[str, Bandit]] = {
         "a2c": PolicyGradient(RMSPROP, continuous=True),
         "ppo": PolicyGradient(clip=0.2, reuse=16, epochs=4, continuous=True),
         "ppo-10x10": PolicyGradient(clip=0.2, reuse=100, epochs=10, continuous=True),
-        "ddpg": DDPG(),
-        "td3": DDPG(),
-        "sac": SAC(),
+        "ddpg": ActorCriticBandit(),
+        "td3": ActorCriticBandit(),
+        "sac": ActorCriticBandit(random=0.1, alpha=0.3),
     },
 }
 INTERACTIVE: dict[bool, dict[str, Interactive]] = {

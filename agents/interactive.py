@@ -1,6 +1,6 @@
 """K learners that gather their own experience: what they do decides what they see next.
 
-In a one-step environment a learner's data does not depend on it, and `learners.train` is all there
+In a one-step environment a learner's data does not depend on it, and `bandit.train` is all there
 is. With dynamics it does: experience is gathered by the policy of the moment, step by step, and the
 learner is updated from it. The loop stays differentiable. A state is cut from the graph before the
 next one follows from it, so the gradient does not run along an episode, where it explodes; the
@@ -94,30 +94,22 @@ class World(Protocol):
 
 
 class Interactive(Acts, Protocol):
-    """How a learner acts, what it makes of a segment, and the loss that it descends."""
+    """How a learner acts, what it makes of a segment, and the loss that it descends.
+
+    A segment has `length` steps and is followed by `updates` optimizer steps along gradients that
+    are shortened to `max_norm`; `critic` is whether there are state values.
+    """
 
     @property
     def optimizer(self) -> Optimizer: ...  # noqa: D102
-
     @property
-    def length(self) -> int:
-        """L, steps of a segment."""
-        ...
-
+    def length(self) -> int: ...  # noqa: D102
     @property
-    def updates(self) -> int:
-        """Optimizer steps for each segment."""
-        ...
-
+    def updates(self) -> int: ...  # noqa: D102
     @property
-    def critic(self) -> bool:
-        """Whether it has state values."""
-        ...
-
+    def critic(self) -> bool: ...  # noqa: D102
     @property
-    def max_norm(self) -> float:
-        """Gradients of a learner are shortened to this norm."""
-        ...
+    def max_norm(self) -> float: ...  # noqa: D102
 
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype

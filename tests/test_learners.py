@@ -4,7 +4,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gtn_rl.agents.actor_critic import SAC
+from gtn_rl.agents.actor_critic import squashed
 from gtn_rl.agents.bandit import Batch, train
 from gtn_rl.agents.dqn import BanditDQN
 from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
@@ -110,7 +110,7 @@ def test_advantages_are_normalised():
 def test_the_squashed_density_integrates_to_one():
     outputs = torch.tensor([0.3, -0.5]).expand(1, 200_000, 2)
     noise = torch.linspace(-8, 8, 200_000).view(1, -1, 1)
-    action, log_density = SAC().sample(outputs, noise)
+    action, log_density = squashed(outputs, noise)
     density = log_density[0].exp()
     assert float(torch.trapezoid(density, action[0, :, 0])) == pytest.approx(1, abs=1e-3)
 

@@ -41,7 +41,7 @@ def inner_loop(
 
     Args:
         env: Synthetic environment; each of its P members teaches the same learners, with the same
-            noise, so that what they reach differs by what they were taught alone.
+            noise, so that what they reach differs by the environment alone.
         config: Number, kinds and hyperparameters of the learners of one member.
         generator: Source of all randomness.
         create_graph: Whether the trained parameters are to be differentiated w.r.t. the
@@ -238,15 +238,6 @@ def algorithms(learners: Sequence[Student]) -> list[str]:
 
 
 def members(learners: Sequence[Student], count: int) -> Tensor:
-    """The member `[K]` that taught each row, of a population of `count`."""
+    """The member `[K]` that trained each row, of a population of `count`."""
     per_part = [rows for stack in learners for _, rows in stack.names]
     return torch.cat([torch.arange(count).repeat_interleave(rows // count) for rows in per_part])
-
-
-def places(learners: Sequence[Student], count: int) -> Tensor:
-    """The place `[K]` of each row among those of its member, of a population of `count`."""
-    each = [rows // count for stack in learners for _, rows in stack.names]
-    starts = torch.tensor([0, *each]).cumsum(0)
-    return torch.cat(
-        [start + torch.arange(own).repeat(count) for start, own in zip(starts, each, strict=False)]
-    )
