@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.networks import ACTIVATIONS, MLP
-from gtn_rl.agents.replay import replay
+from gtn_rl.agents.unroll import replay
 from gtn_rl.agents.weight_norm import WeightNorm
 from gtn_rl.errors import UsageError
 

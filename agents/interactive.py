@@ -1,6 +1,6 @@
 """K learners that gather their own experience: what they do decides what they see next.
 
-In a one-step environment a learner's data does not depend on it, and `learners.train` is all there
+In a one-step environment a learner's data does not depend on it, and `bandit.train` is all there
 is. With dynamics it does: experience is gathered by the policy of the moment, step by step, and the
 learner is updated from it. The loop stays differentiable. A state is cut from the graph before the
 next one follows from it, so the gradient does not run along an episode, where it explodes; the
@@ -9,15 +9,15 @@ environment's dynamics are learned through one step ahead, by the value of where
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.networks import MLP
+from gtn_rl.agents.learners import Acts, Learners, Networks
 from gtn_rl.agents.optim import Optimizer
-from gtn_rl.agents.replay import replay
+from gtn_rl.agents.unroll import descend, gradient_of, unroll
 
 
 class Place(NamedTuple):
@@ -93,53 +93,23 @@ class World(Protocol):
         ...
 
 
-class Networks(NamedTuple):
-    """Policy (or action values) and, where there is one, state values of a stack."""
+class Interactive(Acts, Protocol):
+    """How a learner acts, what it makes of a segment, and the loss that it descends.
 
-    policy: MLP
-    value: MLP | None
-
-    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the policy's and of the value's parameters."""
-        return tuple(torch.tensor_split(parameters, [self.policy.num_parameters], 1))  # type: ignore[return-value]
-
-    def outputs(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """Policy outputs `[R, ..., A]` at observations `[R, ..., O]`."""
-        flat = observation.flatten(1, -2)
-        return self.policy(self.split(parameters)[0], flat).view(*observation.shape[:-1], -1)
-
-    def values(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """State values `[R, ...]` at observations `[R, ..., O]`."""
-        assert self.value is not None
-        flat = observation.flatten(1, -2)
-        return self.value(self.split(parameters)[1], flat).view(observation.shape[:-1])
-
-
-class Algorithm(Protocol):
-    """How a learner acts, what it makes of a segment, and the loss that it descends."""
+    A segment has `length` steps and is followed by `updates` optimizer steps along gradients that
+    are shortened to `max_norm`; `critic` is whether there are state values.
+    """
 
     @property
     def optimizer(self) -> Optimizer: ...  # noqa: D102
-
     @property
-    def length(self) -> int:
-        """L, steps of a segment."""
-        ...
-
+    def length(self) -> int: ...  # noqa: D102
     @property
-    def updates(self) -> int:
-        """Optimizer steps for each segment."""
-        ...
-
+    def updates(self) -> int: ...  # noqa: D102
     @property
-    def critic(self) -> bool:
-        """Whether it has state values."""
-        ...
-
+    def critic(self) -> bool: ...  # noqa: D102
     @property
-    def max_norm(self) -> float:
-        """Gradients of a learner are shortened to this norm."""
-        ...
+    def max_norm(self) -> float: ...  # noqa: D102
 
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
@@ -179,56 +149,9 @@ class Algorithm(Protocol):
         """Losses `[R]`."""
         ...
 
-    def act(self, outputs: Tensor) -> Tensor:
-        """Logits or means with which it acts in the real environment."""
-        ...
-
-
-@dataclass(frozen=True)
-class Interactive:
-    """Learners of one algorithm and shape that gather their own experience.
-
-    Args:
-        name: Of the algorithm.
-        algorithm: How they learn.
-        networks: Their shapes.
-        parameters: One row per learner, `[R, D]`.
-        learning_rate: Step size per learner, `[R, 1]`.
-        entropy: Weight of the entropy bonus per learner, `[R, 1]`.
-    """
-
-    name: str
-    algorithm: Algorithm
-    networks: Networks
-    parameters: Tensor
-    learning_rate: Tensor
-    entropy: Tensor
-
-    @property
-    def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows."""
-        return [(self.name, len(self.parameters))]
-
-    def outputs(self, observations: Tensor) -> Tensor:
-        """With what the learners act in the real environment: logits or means `[R, N, A]`."""
-        return self.algorithm.act(self.networks.outputs(self.parameters, observations))
-
-    def with_parameters(self, parameters: Tensor) -> Self:
-        """The same learners with other parameters."""
-        return replace(self, parameters=parameters)
-
-
-class Training(NamedTuple):
-    """Where a training stands, between two segments."""
-
-    parameters: Tensor
-    optimizer: Any
-    place: Place
-    memory: tuple[Tensor, ...]
-
 
 def train(
-    learners: Interactive,
+    learners: Learners[Interactive],
     world: World,
     steps: int,
     seed: int,
@@ -236,7 +159,7 @@ def train(
     create_graph: bool = False,
     last: int = 0,
     segments: int = 0,
-) -> Interactive:
+) -> Learners[Interactive]:
     """The learners after optimizer steps on experience that they gather in a world.
 
     Args:
@@ -252,66 +175,44 @@ def train(
     algorithm, networks = learners.algorithm, learners.networks
     start = learners.parameters.detach().requires_grad_()
     total = -(-steps // algorithm.updates)
-    first = total - -(-last // algorithm.updates) if last else 0
 
-    def advance(training: Training, begin: int, stop: int, graph: bool) -> Training:
-        parameters, state, place, memory = training
-        if not graph:
-            parameters = parameters.detach().requires_grad_()
+    def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
+        weights, place, memory = state
+        # What was computed ahead belongs to another graph.
+        world.forget()
         for number in range(begin, stop):
             source = torch.Generator().manual_seed(seed + number)
             progress = number / max(total - 1, 1)
             world.enter(progress)
-            place, segment = _gather(learners, parameters, world, place, progress, source)
+            place, segment = _gather(learners, weights[0], world, place, progress, source)
             with torch.set_grad_enabled(graph):
-                memory = algorithm.prepare(networks, parameters, memory, start, world, segment)
+                memory = algorithm.prepare(networks, weights[0], memory, start, world, segment)
             for batch in algorithm.batches(memory, source):
-                with torch.enable_grad():
-                    # Not w.r.t. `parameters`: what was prepared by them is held fixed.
-                    here = parameters.view_as(parameters)
-                    loss = algorithm.loss(networks, here, batch, learners.entropy).sum()
-                    (gradient,) = torch.autograd.grad(loss, here, create_graph=graph)
-                    norm = gradient.square().sum(1, keepdim=True).add(1e-12).sqrt()
-                    gradient = gradient * (algorithm.max_norm / norm).clamp(max=1)
-                parameters, state = algorithm.optimizer.step(
-                    parameters, gradient, state, learners.learning_rate
-                )
-                if not graph:
-                    parameters = parameters.detach().requires_grad_()
-        return Training(parameters, state, place, memory)
+                loss = partial(algorithm.loss, networks, batch=batch, entropy=learners.entropy)
+                weights = descend(
+                    weights, gradient_of(loss, graph), algorithm.optimizer,
+                    learners.learning_rate, graph, algorithm.max_norm,
+                )  # fmt: skip
+        return weights, place, memory
 
-    source = torch.Generator().manual_seed(seed)
     world.enter(0.0)
-    training = Training(start, algorithm.optimizer.initial(start), world.reset(source), ())
-    if first or not create_graph:
-        with torch.no_grad():
-            training = advance(training, 0, total if not create_graph else first, False)
-    if create_graph:
-        for begin in range(first, total, segments or total):
-            stop = min(begin + (segments or total), total)
-            if segments:
-
-                def part(
-                    training: Training, graph: bool, begin: int = begin, stop: int = stop
-                ) -> Training:
-                    # What was computed ahead belongs to another graph.
-                    world.forget()
-                    return advance(training, begin, stop, graph)
-
-                training = replay(part, training, world.parameters)
-            else:
-                training = advance(training, begin, stop, True)
-    return learners.with_parameters(training.parameters)
+    place = world.reset(torch.Generator().manual_seed(seed))
+    state = ((start, algorithm.optimizer.initial(start)), place, ())
+    (weights, _, _) = unroll(
+        run, state, total, create_graph=create_graph, last=-(-last // algorithm.updates),
+        segment=segments, parameters=world.parameters,
+    )  # fmt: skip
+    return learners.with_parameters(weights[0])
 
 
 def _gather(
-    learners: Interactive, parameters: Tensor, world: World, place: Place, progress: float,
-    source: torch.Generator,
+    learners: Learners[Interactive], parameters: Tensor, world: World, place: Place,
+    progress: float, source: torch.Generator,
 ) -> tuple[Place, Segment]:  # fmt: skip
     algorithm, networks = learners.algorithm, learners.networks
     rows: list[tuple[Tensor, ...]] = []
     fixed = parameters.detach()
-    actions = networks.policy.sizes[-1]
+    actions = networks.shapes[0].sizes[-1]
     for _ in range(algorithm.length):
         with torch.no_grad():
             outputs = networks.outputs(fixed, place.observation)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -77,6 +77,11 @@ class MLP:
     def num_parameters(self) -> int:
         """Parameters of one network."""
         return sum((i + 1) * o for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def part(self, index: int) -> MLP:
+        """Of a stack whose rows differ in activation, the networks of one of these."""
+        names = self.activation
+        return self if isinstance(names, str) else replace(self, activation=names[index][0])
 
     def weights(self) -> list[tuple[int, int, int]]:
         """Shapes `(in, out, 1)` of the layers' weights, each followed by `out` biases."""
@@ -180,6 +185,14 @@ def widen(rows: Tensor, narrow: MLP, wide: MLP) -> Tensor:
     return torch.cat(layers, 1)
 
 
+class Initial(Protocol):
+    """Fresh rows `[count, num_parameters]` of networks of one shape."""
+
+    def __call__(  # noqa: D102
+        self, network: MLP, count: int, *, generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor: ...
+
+
 def orthogonal(
     network: MLP,
     count: int,
@@ -204,6 +217,13 @@ def orthogonal(
         gain = output_gain if layer == last else math.sqrt(2)
         rows += [gain * weight.flatten(1), torch.zeros(count, o, dtype=dtype)]
     return torch.cat(rows, 1)
+
+
+def actor(
+    network: MLP, count: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Rows of policies as Stable-Baselines3 starts them: orthogonal, with small outputs."""
+    return orthogonal(network, count, output_gain=0.01, generator=generator, dtype=dtype)
 
 
 def uniform(

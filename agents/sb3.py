@@ -7,16 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from gtn_rl.envs.spaces import counted_from_zero, first_action
-from gtn_rl.envs.targets import play
 from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
+from gtn_rl.spaces import counted_from_zero, first_action
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO, "a2c": A2C, "dqn": DQN, "sac": SAC, "td3": TD3, "ddpg": DDPG,
@@ -110,24 +108,6 @@ def train_stock(
     except TypeError as error:
         raise UsageError(f"{name}: {error}") from error
     return agent.learn(steps)
-
-
-def greedy_returns(
-    agent: BaseAlgorithm, target: str, episodes: int, seed: int
-) -> NDArray[np.float64]:
-    """Undiscounted returns `[episodes]` of an agent's deterministic policy in a real environment.
-
-    Args:
-        agent: A trained agent.
-        target: Gymnasium id.
-        episodes: Episodes, run side by side.
-        seed: Of their initial states.
-    """
-    envs = gym.make_vec(target, num_envs=episodes)
-    try:
-        return play(envs, greedily(agent, envs.single_action_space), seed)[0]
-    finally:
-        envs.close()
 
 
 def greedily(

@@ -3,7 +3,7 @@
 What a stock agent learns in a synthetic environment is not what a learner of a hundred exact steps
 learns: it takes hundreds or thousands of small steps from sampled actions, with a baseline that is
 learned on the way. These do as it does, step for step, but in one batch of stacked parameters, so
-that a generation of evolution or an examination can ask them, and differentiably, so that the
+that a generation of evolution or an evaluation can ask them, and differentiably, so that the
 meta-gradient can. Which of the discrete actions is sampled is held fixed there, and what is learned
 from it differentiated; continuous ones move with the policy. They are for environments of one step,
 where observations do not depend on the agent. `tests/test_stock.py` holds them to the originals.
@@ -11,136 +11,229 @@ where observations do not depend on the agent. `tests/test_stock.py` holds them 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import partial
+from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.networks import MLP, uniform
-from gtn_rl.agents.sharpness import sharpness
-from gtn_rl.agents.stock_updates import (
-    A2C,
-    DQN,
-    PPO,
-    ActorCritic,
-    OffPolicy,
-    OnPolicy,
-    Taught,
-    off_policy,
-    on_policy,
-)
-from gtn_rl.envs.spaces import action_size, halves
-from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.inner.gradients import even_out_data
+from gtn_rl.agents.dqn import DQN
+from gtn_rl.agents.learners import Acts, Learners, Networks, Part
+from gtn_rl.agents.losses import sharpness
+from gtn_rl.agents.networks import MLP, actor, orthogonal, uniform, widen
+from gtn_rl.agents.on_policy import ActorCritic
+from gtn_rl.agents.optim import Adam, RMSprop
+from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
+
+Reward = Callable[[Tensor, Tensor], Tensor]
+"""Rewards `[R, N]` of lessons `[R, N, L]` and actions, indices or vectors in units of the space."""
+
+Run = Callable[[Any, int, int, bool], Any]
+"""A part of a training, as `unroll` wants it."""
+
+_SEGMENT = 100
+"""Updates whose graph is kept at a time where training is differentiated."""
 
 _RECENT = 256
 """Last observations of a training, on which it is measured how sure agents are."""
 
 
-@dataclass(frozen=True)
-class Stock:
-    """Trained agents of one algorithm.
+LEARNING_STARTS = 200
+"""Random steps of DQN before it learns; of a few thousand in all, that is what it can spare."""
 
-    Args:
-        name: Of the algorithm.
-        network: Shape of every policy or Q-network.
-        parameters: One row per agent, `[R, D]`: the policy's first.
-        sharpness: What outputs are multiplied by, `[R, 1, 1]` or a number.
+ON_POLICY = {
+    "stock-ppo": ActorCritic(
+        Adam(eps_root=EPS_ROOT), length=2_048, epochs=10, minibatches=32, clip=0.2, normalize=True
+    ),
+    "stock-a2c": ActorCritic(RMSprop(eps=1e-5, eps_root=EPS_ROOT), length=5),
+}
+LEARNING_RATE = {"stock-ppo": 3e-4, "stock-a2c": 7e-4, "stock-dqn": 1e-4}
+REPLAY = {"stock-dqn": DQN(Adam(eps=1e-8, eps_root=EPS_ROOT), batch_size=32, temperature=1.0)}
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Policies, state values and log-deviations of continuous actions, in one row of parameters.
+
+    The network of the values has the shape of the policy's, of whose outputs the first counts, so
+    that one batched product serves both.
     """
 
-    name: str
     network: MLP
-    parameters: Tensor
-    sharpness: Tensor | float = 1.0
+    deviations: int
 
-    @property
-    def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows."""
-        return [(self.name, len(self.parameters))]
+    def initial(self, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        """Fresh rows."""
+        value = MLP((*self.network.sizes[:-1], 1), self.network.activation)
+        policies = actor(self.network, count, generator=generator, dtype=dtype)
+        values = orthogonal(value, count, output_gain=1.0, generator=generator, dtype=dtype)
+        deviations = torch.zeros(count, self.deviations, dtype=dtype)
+        return torch.cat([policies, widen(values, value, self.network), deviations], 1)
 
-    def outputs(self, observations: Tensor) -> Tensor:
-        """Logits or means `[R, N, A]` at observations `[R, N, O]`."""
-        rows = self.parameters[:, : self.network.num_parameters]
-        return self.sharpness * self.network(rows, observations)
-
-    def with_parameters(self, parameters: Tensor) -> Self:
-        """The same agents with other parameters."""
-        return replace(self, parameters=parameters)
-
-
-ALGORITHMS: dict[str, OnPolicy | OffPolicy] = {
-    "stock-ppo": PPO, "stock-a2c": A2C, "stock-dqn": DQN,
-}  # fmt: skip
+    def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy outputs `[R, N, A]`, log-deviations `[R, 1, A or 0]`, values `[R, N]`."""
+        size = self.network.num_parameters
+        both = parameters[:, : 2 * size].reshape(-1, size)
+        shape = (len(parameters), 2, *observation.shape[1:])
+        seen = observation.unsqueeze(1).expand(shape).reshape(-1, *shape[2:])
+        outputs = self.network(both, seen).view(*shape[:3], -1)
+        policy, value = outputs.unbind(1)
+        return policy, parameters[:, 2 * size :].unsqueeze(1), value[..., 0]
 
 
-def train_stock_agents(
-    env: SyntheticEnv,
+def train_stock_like(
     name: str,
-    hidden: tuple[int, ...],
-    activation: str,
+    network: MLP,
     count: int,
-    steps: int,
+    data: Tensor,
+    reward: Reward,
     generator: torch.Generator,
     *,
+    continuous: bool,
     create_graph: bool = False,
     last: int = 0,
-    even: bool = False,
-) -> Stock:
-    """Train fresh agents in an environment of one step.
+) -> Learners[Acts]:
+    """Fresh agents, trained on episodes of one step.
 
     Args:
-        env: Synthetic environment of P members; all teach the same agents, with the same noise.
-        name: Of `ALGORITHMS`.
-        hidden: Units of the hidden layers of all networks.
-        activation: Of all networks.
-        count: K, agents of each member.
-        steps: Environment steps of each agent; whole rollouts.
+        name: `stock-ppo`, `stock-a2c` or `stock-dqn`.
+        network: Shape of every policy or Q-network, O to A.
+        count: K, agents that each of P members trains; all train the same ones.
+        data: Observations and lessons of T steps, `[P K, T, O + L]`; whole rollouts.
+        reward: Gives rewards.
         generator: Source of all randomness.
-        create_graph: Whether the trained agents are to be differentiated w.r.t. the environment:
-            through all that they learned from the actions that they took.
+        continuous: Whether actions are vectors.
+        create_graph: Whether the agents are to be differentiated w.r.t. the data: through all that
+            they learned from the actions that they took.
         last: Through so many last updates only, rounded down to whole parts of a training, but at
             least one; through all if 0. What an agent learned early it has mostly learned anew
             since, and the derivative of that is noise.
-        even: Whether no agent's share of that gradient may be longer than their median.
 
     Returns:
-        R = P K agents, member by member.
+        The agents, member by member.
     """
-    algorithm = ALGORITHMS[name]
-    if isinstance(algorithm, OnPolicy):
-        steps = -(-steps // algorithm.length) * algorithm.length
-    size = env.observation_size
-    network = MLP((size, *hidden, action_size(env.action_space)), activation)
-    dtype = env.reward_parameters.dtype
-    noise = torch.randn(count * steps, env.noise_size, generator=generator, dtype=dtype)
-    progress = torch.linspace(0, 1, steps, dtype=dtype).repeat(count)
-    with torch.set_grad_enabled(create_graph):
-        seen = env.initial(noise.expand(env.members, -1, -1), progress)
-        data = torch.cat([seen, env.lesson(seen, progress)], -1)
-        data = data.view(env.members * count, steps, -1)
-        if even and env.members == 1:
-            even_out_data(data, env.std)
+    dtype, members, rate = data.dtype, len(data) // count, LEARNING_RATE[name]
+    algorithm: ActorCritic | DQN
+    if name in ON_POLICY:
+        algorithm = replace(ON_POLICY[name], continuous=continuous)
+        twins = Twins(network, network.sizes[-1] if continuous else 0)
+        rows = twins.initial(count, generator, dtype).repeat(members, 1)
+        run, total, segment = _on_policy(algorithm, twins, data.shape[1], reward, rate, generator)
+        state: tuple[Any, ...] = ()
+        updates = algorithm.updates
+    else:
+        algorithm, updates, segment = REPLAY[name], 1, _SEGMENT
+        rows = uniform(network, count, generator=generator, dtype=dtype).repeat(members, 1)
+        run, total = _off_policy(algorithm, network, data.shape[1], reward, rate, generator)
+        state = (torch.zeros(data.shape[:2], dtype=torch.long),)
+    if last:
+        starts = range(0, total, segment)
+        first = next((b for b in starts if (total - b) * updates <= last), starts[-1])
+        last = total - first
+    # The data, too, is cut from its graph, which is gone through once, at the end.
+    weights = (rows, algorithm.optimizer.initial(rows))
+    _, weights, *_ = unroll(
+        run, (data, weights, *state), total, create_graph=create_graph, last=last, segment=segment
+    )
+    part = Part(name, algorithm, len(rows))
+    none = rows.new_zeros(len(rows), 1)
+    agents: Learners[Acts] = Learners(Networks((network,)), (part,), weights[0], none, none)
+    if continuous:
+        return agents
+    with torch.no_grad():
+        logits = agents.outputs(data[:, -_RECENT:, : network.sizes[0]])
+    return replace(agents, scale=sharpness(logits))
 
-        def play(action: Tensor, lesson: Tensor) -> Tensor:
-            if isinstance(env.action_space, spaces.Box):
-                middle, half = halves(env.action_space, action.dtype)
-                action = ((action - middle) / half).clamp(-1, 1)
-            return env.reward(lesson, action)
 
-        taught = Taught(data, size, play, tuple(env.parameters()), create_graph, last)
-        if isinstance(algorithm, OffPolicy):
-            rows = uniform(network, count, generator=generator, dtype=dtype)
-            rows = off_policy(algorithm, network, rows.repeat(env.members, 1), taught, generator)
-        else:
-            deviations = network.sizes[-1] if isinstance(env.action_space, spaces.Box) else 0
-            actor_critic = ActorCritic(network, deviations)
-            rows = actor_critic.initial(count, generator, dtype).repeat(env.members, 1)
-            rows = on_policy(algorithm, actor_critic, rows, taught, generator)
-        agents = Stock(name, network, rows)
-        if isinstance(env.action_space, spaces.Box):
-            return agents
-        with torch.no_grad():
-            logits = agents.outputs(taught.observation[:, -_RECENT:])
-        return replace(agents, sharpness=sharpness(logits))
+def _on_policy(
+    algorithm: ActorCritic, twins: Twins, steps: int, reward: Reward, rate: float,
+    generator: torch.Generator,
+) -> tuple[Run, int, int]:  # fmt: skip
+    """Rollouts and what is learned from them, how many there are, and how many in a part."""
+    length, size = algorithm.length, twins.network.sizes[0]
+    total, segment = steps // length, max(_SEGMENT // algorithm.updates, 1)
+    seeds = [int(torch.randint(2**62, (1,), generator=generator)) for _ in range(0, total, segment)]
+
+    def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
+        data, weights = state
+        rates = data.new_full((len(data), 1), rate)
+        source = torch.Generator()
+        for rollout in range(begin, stop):
+            if rollout % segment == 0:
+                source.manual_seed(seeds[rollout // segment])
+            episodes = data[:, rollout * length : (rollout + 1) * length]
+            observation, lesson = episodes.tensor_split([size], -1)
+            chance = torch.rand(1, length, twins.network.sizes[-1], generator=source)
+            with torch.set_grad_enabled(graph):
+                outputs, log_std, value = twins.forward(weights[0], observation)
+                action = _sample(outputs, log_std, chance.to(data.dtype), algorithm.continuous)
+                gained = reward(lesson, action)
+                old = algorithm.log_probability(outputs, log_std, action)
+                # An episode is one step: its return is the reward.
+                columns = (observation, action, old, gained - value, gained)
+                for batch in algorithm.batches(columns, source):
+                    loss = partial(algorithm.loss, twins, batch=batch, entropy=None)
+                    weights = descend(
+                        weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
+                        algorithm.max_norm,
+                    )  # fmt: skip
+        return data, weights
+
+    return run, total, segment
+
+
+def _sample(outputs: Tensor, log_std: Tensor, chance: Tensor, continuous: bool) -> Tensor:
+    """Indices `[R, N]` or vectors `[R, N, A]`, for uniform numbers `[R or 1, N, A]`."""
+    if continuous:
+        noise: Tensor = torch.special.ndtri(chance.clamp(1e-7, 1 - 1e-7))
+        return outputs + log_std.exp() * noise
+    return (outputs - (-chance.clamp_min(1e-20).log()).log()).argmax(-1)
+
+
+def _off_policy(
+    algorithm: DQN, network: MLP, steps: int, reward: Reward, rate: float,
+    generator: torch.Generator,
+) -> tuple[Run, int]:  # fmt: skip
+    """Updates from all episodes, remembered from the first one on, and how many there are."""
+    networks, interval, size = Networks((network,)), algorithm.length, network.sizes[0]
+    total = steps // interval
+    number = torch.arange(1, steps + 1)
+    share = 1 - (1 - algorithm.random) * number / (algorithm.explore * steps)
+    share = share.clamp_min(algorithm.random)
+    share[:LEARNING_STARTS] = 1.0
+    at_random = torch.rand(steps, generator=generator) < share
+    any_action = torch.randint(network.sizes[-1], (steps,), generator=generator)
+    index = torch.stack(
+        [
+            torch.randint(stop, (algorithm.batch_size,), generator=generator)
+            for stop in range(interval, total * interval + 1, interval)
+        ]
+    )
+
+    def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
+        data, weights, taken = state
+        taken = taken.clone()
+        rates = data.new_full((len(data), 1), rate)
+        with torch.set_grad_enabled(graph):
+            remembered = data[:, index[begin:stop].flatten()].split(algorithm.batch_size, 1)
+        for update, episodes in zip(range(begin, stop), remembered, strict=True):
+            new = slice(update * interval, (update + 1) * interval)
+            with torch.no_grad():
+                greedy = network(weights[0], data[:, new, :size]).argmax(-1)
+            taken[:, new] = torch.where(at_random[new], any_action[new], greedy)
+            if new.stop > LEARNING_STARTS:
+                action = taken[:, index[update]]
+                observation, lesson = episodes.tensor_split([size], -1)
+                with torch.set_grad_enabled(graph):
+                    target = reward(lesson, action)
+                batch = (observation, action, target)
+                loss = partial(algorithm.loss, networks, batch=batch, entropy=None)
+                weights = descend(
+                    weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
+                    algorithm.max_norm,
+                )  # fmt: skip
+        return data, weights, taken
+
+    return run, total

@@ -30,7 +30,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.evaluation.compare import compare
 from gtn_rl.evaluation.stats import summarize
-from gtn_rl.inner.interaction import interact
+from gtn_rl.inner.training import inner_loop
 from gtn_rl.seeding import generator
 from gtn_rl.stages.world_model import explore, fit_dynamics
 
@@ -120,7 +120,7 @@ class WorldModel(gym.Env[Any, Any]):
 
 def world_model(arguments: Arguments) -> list[dict[str, Any]]:
     """Stock agents in a plain supervised world model."""
-    from gtn_rl.agents.sb3 import greedy_returns
+    from gtn_rl.inner.stock import greedy_returns
 
     rows = []
     for target in arguments.names:
@@ -160,10 +160,10 @@ def one_memory(arguments: Arguments) -> None:
         dynamics=Dynamics(checkpointing=arguments.checkpointing),
     )  # fmt: skip
     env = SyntheticEnv(task.observation_space, task.action_space, horizon=20)
-    interact(env, config, generator(0), create_graph=False)
+    inner_loop(env, config, generator(0), create_graph=False)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    (stack,) = interact(env, config, generator(0), create_graph=True)
+    (stack,) = inner_loop(env, config, generator(0), create_graph=True)
     torch.autograd.grad(stack.parameters.square().sum(), list(env.parameters()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(json.dumps({"mib": round(peak / 1024, 1), "seconds": time.perf_counter() - start}))

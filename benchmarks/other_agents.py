@@ -20,9 +20,10 @@ import torch
 import tyro
 
 from gtn_rl import from_pretrained, make_sb3_env
-from gtn_rl.agents.sb3 import check_action_space, greedy_returns, train_stock
+from gtn_rl.agents.sb3 import check_action_space, train_stock
 from gtn_rl.errors import UsageError
 from gtn_rl.evaluation.stats import summarize
+from gtn_rl.inner.stock import greedy_returns
 from gtn_rl.io.files import write_text
 from gtn_rl.outer.pool import make_pool
 from gtn_rl.seeding import derive

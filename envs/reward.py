@@ -17,9 +17,9 @@ from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs import lessons
 from gtn_rl.envs.edge import to_core
 from gtn_rl.envs.presentation import Shown
-from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.spaces import action_size, check_spaces
 
 FORMS = ("action", "state", "potential")
 """Forms of a reward network."""

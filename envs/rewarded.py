@@ -10,9 +10,9 @@ from torch import Tensor
 from gtn_rl.agents.interactive import Judged, Place, Segment
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.reward import RewardNetwork
-from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.targets import Target
 from gtn_rl.errors import UsageError
+from gtn_rl.spaces import halves
 
 
 class RewardedWorld:

@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from gtn_rl.envs.episodes import make_episodes
 from gtn_rl.envs.gym import SyntheticGymEnv
-from gtn_rl.envs.spaces import counted_from_zero, first_action
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
+from gtn_rl.spaces import counted_from_zero, first_action
 
 
 class SyntheticVecEnv(VecEnv):

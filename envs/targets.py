@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.classic import PHYSICS, ClassicVectorEnv
-from gtn_rl.envs.spaces import check_spaces
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.spaces import check_spaces
 
 Act = Callable[[Tensor], Tensor]
 """Logits or means `[K, N, A]` for observations `[K, N, O]`."""

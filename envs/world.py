@@ -7,8 +7,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.interactive import Judged, Place, Segment
-from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.spaces import halves
 
 _STARTS = 512
 """First observations drawn ahead; episodes start from them at random."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from gymnasium import spaces
 
-from gtn_rl.agents.draw import Group, check_group, parse_group
-from gtn_rl.agents.draw_interactive import check_interactive
+from gtn_rl.agents.draw import check_learners
+from gtn_rl.agents.spec import Spec, parse_learners
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.outer.strategies import STRATEGIES
 
@@ -365,9 +365,8 @@ class TrainConfig:
                 algorithm(name)
                 check_action_space(name, space)
             return self
-        fits = check_group if self.horizon == 1 else check_interactive
         for group in self.groups:
-            fits(group, space)
+            check_learners(group, space, self.horizon)
         if self.learners.kinds:
             return self
         kinds = _DEFAULT.get((self.horizon > 1, self.estimator == "evolution", discrete))
@@ -390,9 +389,9 @@ class TrainConfig:
         return tuple(text.removeprefix(STOCK) for text in kinds if text.startswith(STOCK))
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[Spec]:
         """The other learners, parsed."""
-        return [parse_group(text) for text in self.learners.kinds if not text.startswith(STOCK)]
+        return [parse_learners(text) for text in self.learners.kinds if not text.startswith(STOCK)]
 
     @property
     def kinds(self) -> dict[str, int]:

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import gtn_rl
-from gtn_rl.agents.cloning import Cloning, Shape, fold, fresh, parse_shape
+from gtn_rl.agents.cloning import Cloning, clone, fold
 from gtn_rl.agents.optim import SGD
+from gtn_rl.agents.spec import parse_networks
 from gtn_rl.cli import main
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.errors import ArtifactError, UsageError
@@ -26,7 +27,7 @@ from gtn_rl.outer.meta_gradient import meta_gradient
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,))
 DISCRETE, BOX = spaces.Discrete(3), spaces.Box(-2.0, 1.0, (2,))
-SHAPES = [parse_shape(text) for text in ("2xtanh:6", "2xrelu:4", "2xtanh:5-4")]
+SHAPES = [parse_networks(text) for text in ("2xtanh:6", "2xrelu:4", "2xtanh:5-4")]
 
 both_spaces = pytest.mark.parametrize("space", [DISCRETE, BOX], ids=["discrete", "box"])
 
@@ -65,7 +66,7 @@ def make(space, **kwargs):
 def modules(stack, row):
     """One network of a stack as torch has it."""
     layers = []
-    for weight, bias in stack.network.layers(stack.parameters.detach()):
+    for weight, bias in stack.networks.shapes[0].layers(stack.parameters.detach()):
         linear = nn.Linear(*weight.shape[1:], dtype=weight.dtype)
         linear.load_state_dict({"weight": weight[row].T, "bias": bias[row, 0]})
         layers += [linear, nn.Tanh()]
@@ -78,9 +79,9 @@ def test_cloning_equals_torch(space, generator):
     with torch.no_grad():
         pairs.log_rates.copy_(torch.linspace(-2, 0, 7))
     algorithm = Cloning(pairs.discrete, SGD())
-    (stack,) = fresh(
-        [Shape(1, "tanh", (8, 6))], 3, pairs.wanted.shape[1], algorithm,
-        generator=torch.Generator().manual_seed(5), dtype=torch.float64,
+    (stack,) = clone(
+        [parse_networks("1xtanh:8-6")], algorithm, pairs.normal, pairs.wanted, torch.zeros(0),
+        generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     network = modules(stack, 0)
     optimizer = torch.optim.SGD(network.parameters(), 1.0)
@@ -104,7 +105,9 @@ def test_cloning_equals_torch(space, generator):
 
 
 def test_folded_networks_are_the_same_policies(generator):
-    stack = fresh(SHAPES, 3, 2, Cloning(False, SGD()), generator=generator, dtype=torch.float64)[0]
+    pairs = torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    algorithm, none = Cloning(False, SGD()), torch.zeros(0)
+    stack = clone(SHAPES, algorithm, *pairs, none, generator=generator)[0]
     mean, std = torch.randn(2, 3, generator=generator, dtype=torch.float64)
     middle, half = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     observation = torch.randn(4, 9, 3, generator=generator, dtype=torch.float64)
@@ -268,7 +271,7 @@ def test_artifacts_of_another_kind_are_told_apart(tmp_path, env):
 def test_members_teach_a_row_each(generator):
     many = make(DISCRETE, count=3, steps=4, members=2, generator=generator)
     one = make(DISCRETE, count=3, steps=4)
-    shapes = [Shape(2, "tanh", (5,))]
+    shapes = [parse_networks("2xtanh:5")]
     rows = []
     for member in range(2):
         with torch.no_grad():

@@ -17,9 +17,10 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl import zoo
-from gtn_rl.agents.sb3 import greedy_returns, train_stock
+from gtn_rl.agents.sb3 import train_stock
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.errors import ArtifactError, UsageError
+from gtn_rl.inner.stock import greedy_returns
 from gtn_rl.io.artifact import FORMAT_VERSION, locate, read_config
 
 SHIPPED = [f"gtn_rl/{name}" for name in zoo.folders()]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gtn_rl.agents.actor_critic_mdp import ActorCritic
-from gtn_rl.agents.draw import parse_group
-from gtn_rl.agents.draw_interactive import draw_interactive
+from gtn_rl.agents.draw import draw_interactive
 from gtn_rl.agents.interactive import Judged, Place, Segment, train
+from gtn_rl.agents.losses import generalized_advantages
+from gtn_rl.agents.spec import parse_learners
 from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.presentation import Phase
@@ -18,7 +18,8 @@ from gtn_rl.envs.synthetic import State, SyntheticEnv
 from gtn_rl.envs.targets import describe
 from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.errors import UsageError
-from gtn_rl.inner.interaction import apart, interact
+from gtn_rl.inner.gradients import one_per_learner
+from gtn_rl.inner.training import inner_loop
 from gtn_rl.stages.world_model import explore, fit_dynamics
 
 BOX = spaces.Box(-2.0, 1.0, (2,))
@@ -27,8 +28,7 @@ PHASES = (Phase(0.5, scale=2.0), Phase(spread=2.0))
 
 def draw(text, space, source, size=2, rate=(1e-2, 1e-2), dtype=torch.float32):
     return draw_interactive(
-        parse_group(text), size, space, learning_rate=rate, entropy=(1e-4, 1e-4),
-        generator=source, dtype=dtype,
+        parse_learners(text), size, space, learning_rate=rate, generator=source, dtype=dtype
     )  # fmt: skip
 
 
@@ -116,8 +116,8 @@ def test_a_gaussian_finds_the_best_action(generator):
 
 def test_generalized_advantages_stop_where_episodes_end():
     delta = torch.tensor([1.0, 2.0, 4.0]).view(1, 3, 1)
-    over = torch.tensor([False, True, False]).view(1, 3, 1)
-    advantage = ActorCritic(trace=0.5, discount=0.8)._accumulate(delta, over)
+    decay = torch.tensor([0.4, 0.0, 0.4]).view(1, 3, 1)
+    advantage = generalized_advantages(delta, decay)
     assert advantage.flatten().tolist() == pytest.approx([1 + 0.4 * 2, 2, 4])
 
 
@@ -138,7 +138,8 @@ def test_gradient_along_episodes_is_that_of_finite_differences(name, space, gene
     text = f"2x{name}@tanh:3"
     learners = draw(text, space, generator, dtype=torch.float64)
     short = {"ppo": {"length": 4, "epochs": 2, "minibatches": 2}, "dqn": {"batch_size": 9}}
-    learners = replace(learners, algorithm=replace(learners.algorithm, **short.get(name, {})))
+    algorithm = replace(learners.algorithm, **short.get(name, {}))
+    learners = replace(learners, parts=(replace(learners.parts[0], algorithm=algorithm),))
 
     def score():
         world = SyntheticWorld(env, 2, 3, seed=5, through=True)
@@ -249,7 +250,7 @@ def test_members_do_not_depend_on_their_company(generator):
 
     def teach(env):
         source = torch.Generator().manual_seed(4)
-        return interact(env, CONFIG, source, create_graph=False)
+        return inner_loop(env, CONFIG, source, create_graph=False)
 
     together = teach(env)
     alone = teach(env.select(torch.tensor([1])).requires_grad_(False))
@@ -259,7 +260,7 @@ def test_members_do_not_depend_on_their_company(generator):
 
 def test_learners_apart_have_the_same_environment_and_even_gradients(generator):
     env = mdp(spaces.Discrete(2), torch.float32)
-    several = apart(env, 3)
+    several = one_per_learner(env, 3)
     observation = torch.randn(1, 5, 2, generator=generator).expand(3, -1, -1)
     lesson = several.lesson(observation)
     torch.testing.assert_close(lesson[1], env.lesson(observation[:1])[0])

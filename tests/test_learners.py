@@ -4,13 +4,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gtn_rl.agents import policy_gradient
-from gtn_rl.agents.actor_critic import SAC
-from gtn_rl.agents.batch import Batch
-from gtn_rl.agents.draw import ACTOR_CRITICS, CONTINUOUS, DISCRETE, draw, parse_group
-from gtn_rl.agents.learners import train
-from gtn_rl.agents.ppo import PPO
-from gtn_rl.agents.q_learning import DQN
+from gtn_rl.agents.actor_critic import squashed
+from gtn_rl.agents.bandit import Batch, train
+from gtn_rl.agents.dqn import BanditDQN
+from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
+from gtn_rl.agents.losses import normalized
+from gtn_rl.agents.policy_gradient import PolicyGradient
+from gtn_rl.agents.spec import ALGORITHMS, WHOLE, parse_learners
 from gtn_rl.errors import UsageError
 
 THREE = spaces.Discrete(3)
@@ -19,14 +19,9 @@ BOX = spaces.Box(-4.0, 4.0, (2,))
 
 def make(generator, *texts, space=THREE, learning_rate=(3e-3, 6e-3), **kwargs):
     return draw(
-        [parse_group(text) for text in texts],
-        2,
-        space,
-        learning_rate=learning_rate,
-        entropy=(1e-4, 1e-2),
-        generator=generator,
-        **kwargs,
-    )
+        [parse_learners(text) for text in texts], 2, space, learning_rate=learning_rate,
+        generator=generator, **kwargs,
+    )  # fmt: skip
 
 
 def discrete_batches(generator, count, steps, size=64):
@@ -61,7 +56,8 @@ def test_policy_loss_is_minus_the_expected_advantage_minus_entropy():
     advantages = torch.tensor([[[1.0, -2.0, 4.0]]])
     expected = 0.2 - 0.6 + 2.0
     entropy = -sum(p * torch.log(torch.tensor(p)) for p in (0.2, 0.3, 0.5))
-    loss = policy_gradient.exact_loss(logits, advantages, torch.tensor([[0.1]]))
+    exact = PolicyGradient(normalize=False)
+    loss = exact.loss(logits, logits, batch_of(advantages), torch.tensor([[0.1]]))
     torch.testing.assert_close(loss, -(expected + 0.1 * entropy).reshape(1))
 
 
@@ -72,17 +68,17 @@ def batch_of(lesson, noise=None):
 
 def test_q_loss_is_huber():
     values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
-    loss = DQN().loss(values, values, batch_of(rewards), torch.zeros(1, 1))
+    loss = BanditDQN().loss(values, values, batch_of(rewards), torch.zeros(1, 1))
     assert float(loss) == pytest.approx((0.125 + 3.5) / 2)
 
 
 def test_greedy_dqn_learns_from_the_action_it_took():
     values, rewards = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[[0.5, 1.0]]])
     greedy = torch.tensor([[[1.0, 0.0, 3.0]]])
-    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, greedy), torch.zeros(1, 1))
+    loss = BanditDQN(epsilon=0.1).loss(values, values, batch_of(rewards, greedy), torch.zeros(1, 1))
     assert float(loss) == pytest.approx(3.5)
     random = torch.tensor([[[1.0, 0.0, -3.0]]])
-    loss = DQN(epsilon=0.1).loss(values, values, batch_of(rewards, random), torch.zeros(1, 1))
+    loss = BanditDQN(epsilon=0.1).loss(values, values, batch_of(rewards, random), torch.zeros(1, 1))
     assert float(loss) == pytest.approx(0.125)
 
 
@@ -93,7 +89,7 @@ def test_ppo_does_not_reward_a_ratio_beyond_the_clip():
         torch.tensor([[[x, -x]]], requires_grad=True) for x in (0.01, 0.2, 0.4)
     )
     losses = [
-        PPO(clip=0.2).loss(new, old, batch_of(lesson), torch.zeros(1, 1))
+        PolicyGradient(clip=0.2).loss(new, old, batch_of(lesson), torch.zeros(1, 1))
         for new in (inside, outside, further)
     ]
     gradients = [
@@ -106,7 +102,7 @@ def test_ppo_does_not_reward_a_ratio_beyond_the_clip():
 
 def test_advantages_are_normalised():
     rewards = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
-    advantages = policy_gradient.normalize_advantages(rewards)
+    advantages = normalized(rewards, (-2, -1))
     assert float(advantages.mean()) == pytest.approx(0, abs=1e-6)
     assert float(advantages.std()) == pytest.approx(1, rel=1e-3)
 
@@ -114,12 +110,12 @@ def test_advantages_are_normalised():
 def test_the_squashed_density_integrates_to_one():
     outputs = torch.tensor([0.3, -0.5]).expand(1, 200_000, 2)
     noise = torch.linspace(-8, 8, 200_000).view(1, -1, 1)
-    action, cost = SAC(alpha=1.0).ascend(outputs, noise)
-    density = cost[0].exp()
+    action, log_density = squashed(outputs, noise)
+    density = log_density[0].exp()
     assert float(torch.trapezoid(density, action[0, :, 0])) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [*DISCRETE, "sac"])
+@pytest.mark.parametrize("name", BANDITS[True])
 def test_every_discrete_learner_solves_a_bandit_with_a_known_optimum(name, generator):
     (learners,) = make(generator, f"4x{name}@tanh:32-32")
     trained = train(learners, discrete_batches(generator, 4, 600))
@@ -129,7 +125,7 @@ def test_every_discrete_learner_solves_a_bandit_with_a_known_optimum(name, gener
     assert accuracy.min() > 0.7
 
 
-@pytest.mark.parametrize("name", [*CONTINUOUS, *ACTOR_CRITICS])
+@pytest.mark.parametrize("name", BANDITS[False])
 def test_every_continuous_learner_solves_a_bandit_with_a_known_optimum(name, generator):
     (learners,) = make(generator, f"4x{name}@tanh:32-32", space=BOX, learning_rate=(3e-3, 1e-2))
     trained = train(learners, continuous_batches(generator, 4, 600))
@@ -190,7 +186,7 @@ def test_drawn_hyperparameters_lie_in_their_bounds(generator):
     (learners,) = make(generator, "6xpg@tanh:8-8")
     assert learners.learning_rate.shape == (6, 1)
     assert ((learners.learning_rate >= 3e-3) & (learners.learning_rate <= 6e-3)).all()
-    assert ((learners.entropy >= 1e-4) & (learners.entropy <= 1e-2)).all()
+    assert ((learners.entropy >= ENTROPY[0]) & (learners.entropy <= ENTROPY[1])).all()
     assert len(learners.learning_rate.unique()) == 6
 
 
@@ -205,7 +201,12 @@ def test_drawn_hyperparameters_lie_in_their_bounds(generator):
 )
 def test_groups_that_make_no_sense_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
-        parse_group(text)
+        parse_learners(text)
+
+
+def test_every_name_has_a_learner_and_every_learner_a_name():
+    tables = [*BANDITS.values(), *INTERACTIVE.values()]
+    assert {name for table in tables for name in table} | {*WHOLE} == {*ALGORITHMS}
 
 
 def test_an_algorithm_must_fit_the_action_space(generator):

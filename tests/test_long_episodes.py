@@ -12,8 +12,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
-from gtn_rl.envs.spaces import first_action
 from gtn_rl.envs.synthetic import State
+from gtn_rl.spaces import first_action
 
 DISCRETE = spaces.Discrete(3, start=-1)
 BOX = spaces.Box(-1, 1, (2,))

@@ -12,7 +12,7 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.inner.gradients import even_out
+from gtn_rl.inner.gradients import clip_to_median
 from gtn_rl.inner.objective import Experience, agreement, surrogate
 from gtn_rl.inner.training import act, inner_loop
 from gtn_rl.outer.meta_gradient import MetaGradient, meta_gradient
@@ -81,7 +81,7 @@ class Case:
 @pytest.fixture(params=[DISCRETE, BOX], ids=["discrete", "continuous"])
 def case(request, monkeypatch):
     # Gradients as they are: evened out they are those of no function.
-    monkeypatch.setattr("gtn_rl.inner.training.even_out_data", lambda *_: None)
+    monkeypatch.setattr("gtn_rl.inner.training.clip_data_to_median", lambda *_: None)
     return Case(*request.param)
 
 
@@ -123,9 +123,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing(case):
         assert torch.equal(old, new)
 
 
-def test_even_out_shortens_long_gradients_to_the_median_and_drops_broken_ones():
+def test_clipping_shortens_long_gradients_to_the_median_and_drops_broken_ones():
     gradient = torch.tensor([[3.0, 4.0], [0.0, 1.0], [30.0, 40.0], [torch.nan, 0.0], [6.0, 8.0]])
-    even = even_out(gradient, torch.ones(2))
+    even = clip_to_median(gradient, torch.ones(2))
     torch.testing.assert_close(
         even, torch.tensor([[3.0, 4.0], [0.0, 1.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
     )

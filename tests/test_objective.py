@@ -3,8 +3,8 @@ import torch
 
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import RealEnvs, Rollout, describe
+from gtn_rl.inner import objective
 from gtn_rl.inner.critic import Critic
-from gtn_rl.inner.objective import generalized_advantages
 
 
 def cartpoles(learners, copies):
@@ -29,7 +29,7 @@ def advantages(rollout, value, next_value, discount=0.5, trace=1.0):
     shape = rollout.reward.shape
     value = torch.tensor(value).view(shape)
     next_value = torch.tensor(next_value).view(shape)
-    return generalized_advantages(rollout, value, next_value, discount, trace).flatten().tolist()
+    return objective.advantages(rollout, value, next_value, discount, trace).flatten().tolist()
 
 
 def test_trace_one_without_values_is_the_discounted_return():

@@ -13,9 +13,9 @@ from gtn_rl.envs import lessons
 from gtn_rl.envs.edge import to_core
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.envs.presentation import FIELDS, Phase, at, decode, encode
-from gtn_rl.envs.spaces import first_action
 from gtn_rl.inner.optimal import optimal_policy
-from gtn_rl.inner.training import _said
+from gtn_rl.inner.training import _lessons
+from gtn_rl.spaces import first_action
 from gtn_rl.stages.show import show
 
 LINE = spaces.Box(-1, 1, (1,))
@@ -298,8 +298,8 @@ def core(env, count, episodes, seed):
         observation = env.initial(torch.as_tensor(noise), progress)
         lesson = env.lesson(observation, progress)
         # What learners in the loop are given for the same noise.
-        said = _said(env, torch.as_tensor(noise[0]), progress)
-        assert torch.equal(said, torch.cat([observation, lesson], -1))
+        lessons = _lessons(env, torch.as_tensor(noise[0]), progress)
+        assert torch.equal(lessons, torch.cat([observation, lesson], -1))
         rounds += zip(observation[0].split(count), lesson[0].split(count), strict=True)
     return rounds[:episodes]
 

@@ -15,9 +15,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl import zoo
-from gtn_rl.agents.draw import parse_group
-from gtn_rl.agents.draw_interactive import draw_interactive
+from gtn_rl.agents.draw import draw_interactive
 from gtn_rl.agents.interactive import Segment, train
+from gtn_rl.agents.spec import parse_learners
 from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
@@ -205,8 +205,8 @@ def test_the_meta_gradient_through_real_training_is_that_of_finite_differences(g
     task = describe("CartPole-v1")
     network = RewardNetwork(task.observation_space, task.action_space, hidden=(4,))
     learners = draw_interactive(
-        parse_group("2xa2c@tanh:4"), 4, task.action_space, learning_rate=(1e-2, 1e-2),
-        entropy=(1e-4, 1e-4), generator=generator,
+        parse_learners("2xa2c@tanh:4"), 4, task.action_space, learning_rate=(1e-2, 1e-2),
+        generator=generator,
     )  # fmt: skip
     weight = torch.randn(learners.parameters.shape, generator=generator)
 

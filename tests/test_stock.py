@@ -8,16 +8,15 @@ import torch
 from gymnasium import spaces
 
 import gtn_rl
-from gtn_rl.agents import stock_updates
-from gtn_rl.agents.draw import parse_group
+from gtn_rl.agents import stock
 from gtn_rl.agents.sb3 import train_stock
-from gtn_rl.agents.stock import train_stock_agents
-from gtn_rl.agents.stock_updates import shorten
+from gtn_rl.agents.spec import Spec, parse_learners
+from gtn_rl.agents.unroll import shorten
 from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.sb3 import SyntheticVecEnv
 from gtn_rl.errors import UsageError
-from gtn_rl.inner.training import inner_loop, members
+from gtn_rl.inner.training import inner_loop, members, train_stock_agents
 
 KINDS = {"ppo": (2_048, "tanh"), "a2c": (1_000, "tanh"), "dqn": (2_000, "relu")}
 
@@ -64,7 +63,9 @@ def pendulum():
 def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, generator):
     steps, activation = KINDS[name]
     observation = cartpole.initial(torch.randn(1, 2_000, 6, generator=generator))
-    ours = train_stock_agents(cartpole, f"stock-{name}", (64, 64), activation, 16, steps, generator)
+    ours = train_stock_agents(
+        cartpole, Spec(16, f"stock-{name}", activation, (64, 64)), steps, generator
+    )
     greedy = ours.outputs(observation.expand(16, -1, -1)).argmax(-1)
     theirs = [of_stock(cartpole, name, steps, observation, seed) for seed in range(6)]
     assert same(regret(cartpole, observation, greedy), theirs)
@@ -74,7 +75,9 @@ def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, gene
 def test_so_do_agents_of_continuous_actions(pendulum, name, generator):
     steps, activation = KINDS[name]
     observation = pendulum.initial(torch.randn(1, 2_000, 5, generator=generator))
-    ours = train_stock_agents(pendulum, f"stock-{name}", (64, 64), activation, 16, steps, generator)
+    ours = train_stock_agents(
+        pendulum, Spec(16, f"stock-{name}", activation, (64, 64)), steps, generator
+    )
     theirs = [of_stock(pendulum, name, steps, observation, seed) for seed in range(6)]
     assert same(regret(pendulum, observation, ours.outputs(observation.expand(16, -1, -1))), theirs)
 
@@ -110,11 +113,11 @@ def test_gradients_are_shortened_as_torch_does(generator):
 
 
 def test_a_group_may_say_its_steps():
-    assert parse_group("2xstock-dqn@relu:64-64/5000").steps == 5_000
-    assert parse_group("3xoptimal").count == 3
+    assert parse_learners("2xstock-dqn@relu:64-64/5000").steps == 5_000
+    assert parse_learners("3xoptimal").count == 3
     for text in ("2xdqn@relu:64-64/5000", "1xoptimal@tanh:64"):
         with pytest.raises(UsageError, match=r"stock-.* only"):
-            parse_group(text)
+            parse_learners(text)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +133,10 @@ def test_a_group_may_say_its_steps():
 def test_they_are_differentiated_through_all_that_they_learn(
     request, monkeypatch, generator, task, name, steps
 ):
+    # Gradients as they are: shortened they are those of no function.
+    monkeypatch.setattr("gtn_rl.inner.training.clip_data_to_median", lambda *_: None)
     # Parts of a training whose graphs are made one after the other.
-    monkeypatch.setattr(stock_updates, "_SEGMENT", 7)
+    monkeypatch.setattr(stock, "_SEGMENT", 7)
     env = copy.deepcopy(request.getfixturevalue(task)).double().requires_grad_(True)
     parameters = list(env.parameters())
 
@@ -145,10 +150,10 @@ def test_they_are_differentiated_through_all_that_they_learn(
     def score(create_graph):
         source = torch.Generator().manual_seed(5)
         agents = train_stock_agents(
-            env, name, (8, 8), "tanh", 2, steps, source, create_graph=create_graph
+            env, Spec(2, name, "tanh", (8, 8)), steps, source, create_graph=create_graph
         )
         # Outputs are sharpened by a number that is held fixed.
-        return (replace(agents, sharpness=1.0).outputs(observation) * weight).sum()
+        return (replace(agents, scale=1.0).outputs(observation) * weight).sum()
 
     def moved(step):
         with torch.no_grad():
@@ -169,9 +174,8 @@ def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generato
     noise = torch.randn(1, 2_000, 6, generator=generator)
     observation = cartpole.initial(noise).expand(4, -1, -1)
     for name, (steps, activation) in KINDS.items():
-        agents = train_stock_agents(
-            cartpole, f"stock-{name}", (16, 16), activation, 4, steps, generator
-        )
+        spec = Spec(4, f"stock-{name}", activation, (16, 16))
+        agents = train_stock_agents(cartpole, spec, steps, generator)
         logits = agents.outputs(observation)
         size = (logits - logits.mean(-1, keepdim=True)).square().mean((1, 2)).sqrt()
         torch.testing.assert_close(size, torch.full((4,), 2.0), rtol=0.2, atol=0)
@@ -180,13 +184,13 @@ def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generato
 def test_they_may_be_differentiated_through_their_last_updates_only(
     cartpole, monkeypatch, generator
 ):
-    monkeypatch.setattr(stock_updates, "_SEGMENT", 10)
+    monkeypatch.setattr(stock, "_SEGMENT", 10)
     env = copy.deepcopy(cartpole).requires_grad_(True)
 
     def taught(last, steps=150):
         source = torch.Generator().manual_seed(5)
         agents = train_stock_agents(
-            env, "stock-a2c", (8,), "tanh", 2, steps, source, create_graph=True, last=last
+            env, Spec(2, "stock-a2c", "tanh", (8,)), steps, source, create_graph=True, last=last
         )
         score = agents.parameters.square().sum()
         return agents.parameters, torch.autograd.grad(score, env.reward_parameters)[0]

@@ -249,8 +249,9 @@ def _run_all(
 def _run_one(task: _Task) -> tuple[NDArray[np.float64], float]:
     import gymnasium as gym
 
-    from gtn_rl.agents.sb3 import greedy_returns, train_stock
+    from gtn_rl.agents.sb3 import train_stock
     from gtn_rl.envs.sb3 import make_sb3_env
+    from gtn_rl.inner.stock import greedy_returns
 
     env: Any = (
         make_sb3_env(locate(task.artifact), seed=task.seed, budget=task.steps)

@@ -22,7 +22,36 @@ def with_rows(teacher: M, rows: Tensor) -> M:
     return other
 
 
-def even_out(gradient: Tensor, weight: Tensor) -> Tensor:
+def one_per_learner(teacher: M, count: int) -> M:
+    """The same teacher once for each of some learners, no gradient longer than their median.
+
+    Args:
+        teacher: Its parameters are rows of `members`, which is 1.
+        count: How many learners.
+    """
+    rows = torch.cat(list(teacher.parameters()), 1).expand(count, -1)
+    if rows.requires_grad:
+        rows.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: clip_to_median(gradient, torch.ones(()))
+        )
+    return with_rows(teacher, rows)
+
+
+def clip_data_to_median(data: Tensor, std: Tensor) -> None:
+    """Have each learner's gradient w.r.t. its data shortened to the median of all.
+
+    Args:
+        data: A row for each learner, `[C, ..., O + L]`: observations and lessons.
+        std: Deviation `[O]` of observations, their unit.
+    """
+    if data.requires_grad:
+        weight = torch.cat([std, std.new_ones(data.shape[-1] - len(std))])
+        data.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: clip_to_median(gradient, weight)
+        )
+
+
+def clip_to_median(gradient: Tensor, weight: Tensor) -> Tensor:
     """Shorten each learner's gradient `[C, ...]` w.r.t. its data to their median length.
 
     The training of some learners is chaotic, and their gradient longer by orders of magnitude and
@@ -39,17 +68,3 @@ def even_out(gradient: Tensor, weight: Tensor) -> Tensor:
     share = (length[finite].median() / length.clamp_min(1e-30)).clamp(max=1)
     share = torch.where(finite, share, 0.0).view(-1, *[1] * (gradient.dim() - 1))
     return torch.where(share > 0, gradient * share, 0.0)
-
-
-def even_out_data(data: Tensor, std: Tensor) -> None:
-    """Have each learner's gradient w.r.t. its data shortened to the median of all.
-
-    Args:
-        data: A row for each learner, `[C, ..., O + L]`: observations and what is said of them.
-        std: Deviation `[O]` of observations, their unit.
-    """
-    if data.requires_grad:
-        weight = torch.cat([std, std.new_ones(data.shape[-1] - len(std))])
-        data.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: even_out(gradient, weight)
-        )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.policy_gain import clipped
+from gtn_rl.agents.losses import generalized_advantages, policy_gain
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.targets import Act, RealEnvs, Rollout
@@ -58,7 +58,7 @@ def collect(
     with torch.no_grad():
         rollout = envs.rollout(policy, length, generator)
         value = critic(rollout.observation)
-        advantage = generalized_advantages(
+        advantage = advantages(
             rollout, value, critic(rollout.next_observation), config.discount, config.trace
         )
         deviation, mean = torch.std_mean(advantage[rollout.valid])
@@ -88,7 +88,7 @@ def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float
         clip: Largest change of a probability ratio that is still rewarded.
     """
     new = actions.log_probability(policy(experience.observation), experience.action)
-    gain = clipped((new - experience.log_probability).exp(), experience.advantage, clip)
+    gain = policy_gain(new, experience.log_probability, experience.advantage, clip)
     return (gain * experience.weight).sum() / experience.weight.sum()
 
 
@@ -106,13 +106,13 @@ def agreement(policy: Act, expert: Act, observation: Tensor, actions: Actions) -
     return -actions.distance(policy(observation), wanted).mean()
 
 
-def generalized_advantages(
+def advantages(
     rollout: Rollout, value: Tensor, next_value: Tensor, discount: float, trace: float
 ) -> Tensor:
-    """Advantages `[K, L, N]` (Schulman et al. 2016, arXiv 1506.02438, equation 16).
+    """Generalized advantages `[K, L, N]`; 0 where a step only reset an environment.
 
     Values are bootstrapped where an episode was truncated or the rollout ends, not where an episode
-    terminated. Steps that only reset an environment get 0.
+    terminated.
 
     Args:
         rollout: Real experience.
@@ -121,12 +121,6 @@ def generalized_advantages(
         discount: Gamma.
         trace: Lambda.
     """
-    going = ~(rollout.terminated | rollout.truncated)
+    going = rollout.valid & ~(rollout.terminated | rollout.truncated)
     delta = rollout.reward + discount * next_value * ~rollout.terminated - value
-    advantages = torch.zeros_like(delta)
-    running = torch.zeros_like(delta[:, 0])
-    for step in range(delta.shape[1] - 1, -1, -1):
-        running = delta[:, step] + discount * trace * going[:, step] * running
-        running = running * rollout.valid[:, step]
-        advantages[:, step] = running
-    return advantages
+    return generalized_advantages(delta * rollout.valid, discount * trace * going)

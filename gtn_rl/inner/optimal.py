@@ -14,11 +14,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.draw import OPTIMAL
+from gtn_rl.agents.spec import OPTIMAL
 from gtn_rl.envs.lessons import bounded
-from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.inner.gradients import with_rows
+from gtn_rl.spaces import halves
 
 _TEMPERATURE = 0.2
 """Of the softmax over bounded scores by which optimal policies explore."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target, play
 from gtn_rl.seeding import derive
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
 
 
 def stock_returns(
@@ -55,3 +60,23 @@ def member_returns(
         scores.append(returns.mean())
         total += used
     return torch.tensor(np.array(scores), dtype=torch.float32), total
+
+
+def greedy_returns(
+    agent: BaseAlgorithm, target: str, episodes: int, seed: int
+) -> NDArray[np.float64]:
+    """Undiscounted returns `[episodes]` of an agent's deterministic policy in a real environment.
+
+    Args:
+        agent: A trained agent.
+        target: Gymnasium id.
+        episodes: Episodes, run side by side.
+        seed: Of their initial states.
+    """
+    from gtn_rl.agents.sb3 import greedily
+
+    envs = gym.make_vec(target, num_envs=episodes)
+    try:
+        return play(envs, greedily(agent, envs.single_action_space), seed)[0]
+    finally:
+        envs.close()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.envs.spaces import check_spaces
 from gtn_rl.errors import ArtifactError
 from gtn_rl.io.artifact import (
     FORMAT_VERSION,
@@ -18,6 +17,7 @@ from gtn_rl.io.artifact import (
 )
 from gtn_rl.io.card import render_pairs_card
 from gtn_rl.modes.pairs import Pairs
+from gtn_rl.spaces import check_spaces
 
 
 def save_pairs(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from gtn_rl.agents.draw import ALGORITHMS
+from gtn_rl.agents.spec import ALGORITHMS
 from gtn_rl.io.files import write_text
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.cloning import Shape, parse_shape
 from gtn_rl.agents.learners import Student
+from gtn_rl.agents.spec import Spec, parse_networks
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
 from gtn_rl.errors import UsageError
@@ -135,7 +135,7 @@ def clone_returns(
     Raises:
         UsageError: Networks that do not exist, or an unknown target.
     """
-    task, shape = describe(target or pairs.target), parse_shape(networks)
+    task, shape = describe(target or pairs.target), parse_networks(networks)
     trained = pairs.teach([shape], generator(seed, _SCORE))
     with RealEnvs(task, make_actions(task.action_space, 1.0), shape.count, episodes) as real:
         return real.evaluate(partial(act, trained), derive(seed, _SCORE))
@@ -143,7 +143,7 @@ def clone_returns(
 
 def _teach(
     teacher: nn.Module, generator: torch.Generator, *, create_graph: bool,
-    shapes: Sequence[Shape], temperature: float,
+    shapes: Sequence[Spec], temperature: float,
 ) -> Sequence[Student]:  # fmt: skip
     assert isinstance(teacher, Pairs)
     return teacher.teach(shapes, generator, create_graph=create_graph, temperature=temperature)

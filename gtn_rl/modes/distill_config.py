@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gtn_rl.agents.cloning import OPTIMIZERS, Shape, parse_shape
+from gtn_rl.agents.cloning import OPTIMIZERS
+from gtn_rl.agents.spec import Spec, parse_networks
 from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig, one_of, positive
 from gtn_rl.errors import UsageError
 
@@ -120,9 +121,9 @@ class DistillConfig:
         self.shapes()
         self.training()
 
-    def shapes(self) -> list[Shape]:
+    def shapes(self) -> list[Spec]:
         """The networks, parsed."""
-        return [parse_shape(text) for text in self.networks]
+        return [parse_networks(text) for text in self.networks]
 
     @property
     def num_policies(self) -> int:

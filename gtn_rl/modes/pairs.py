@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gtn_rl.agents.cloning import OPTIMIZERS, Cloning, Shape, clone, fold, fresh
-from gtn_rl.agents.learners import Actors
+from gtn_rl.agents.cloning import OPTIMIZERS, Cloning, clone, fold
+from gtn_rl.agents.learners import Learners
 from gtn_rl.agents.networks import ACTIVATIONS
-from gtn_rl.envs.spaces import action_size, halves
+from gtn_rl.agents.spec import Spec
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.spaces import action_size, halves
 
 _MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -124,12 +125,12 @@ class Pairs(nn.Module):
 
     def teach(
         self,
-        shapes: Sequence[Shape],
+        shapes: Sequence[Spec],
         generator: torch.Generator,
         *,
         create_graph: bool = False,
         temperature: float = 1.0,
-    ) -> list[Actors]:
+    ) -> list[Learners[Cloning]]:
         """Fresh policies cloned from the pairs, in stacks; they act on raw observations.
 
         Args:
@@ -139,22 +140,12 @@ class Pairs(nn.Module):
             temperature: Of discrete policies when they explore.
         """
         algorithm = Cloning(self.discrete, OPTIMIZERS[self.optimizer], temperature)
-        size, actions = self.normal.shape[-1], self.wanted.shape[-1]
-        drawn = fresh(
-            shapes, size, actions, algorithm, generator=generator, dtype=self.normal.dtype
-        )
         with torch.set_grad_enabled(create_graph):
             lesson = self.actions if self.discrete else self.wanted
-            trained = [
-                clone(
-                    stack,
-                    self.normal.expand(len(stack.parameters), -1, -1),
-                    lesson.expand(len(stack.parameters), -1, -1),
-                    self.rates,
-                    create_graph=create_graph,
-                )
-                for stack in drawn
-            ]
+            trained = clone(
+                shapes, algorithm, self.normal, lesson, self.rates, generator=generator,
+                create_graph=create_graph,
+            )  # fmt: skip
             return [fold(stack, self.mean, self.std, *self._scale()) for stack in trained]
 
     def clone(
@@ -176,9 +167,9 @@ class Pairs(nn.Module):
                 f"{', '.join(ACTIVATIONS)}, got {tuple(hidden)} and {activation!r}"
             )
         source = torch.Generator().manual_seed(seed)
-        (stack,) = self.teach([Shape(1, activation, tuple(hidden))], source)
+        (stack,) = self.teach([Spec(1, "", activation, tuple(hidden))], source)
         modules: list[nn.Module] = []
-        for weight, bias in stack.network.layers(stack.parameters.detach()):
+        for weight, bias in stack.networks.shapes[0].layers(stack.parameters.detach()):
             linear = nn.Linear(weight.shape[1], weight.shape[2], dtype=weight.dtype)
             linear.load_state_dict({"weight": weight[0].T, "bias": bias[0, 0]})
             modules += [linear, _MODULES[activation]()]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from gtn_rl.agents.draw import ENTROPY
-from gtn_rl.agents.draw_interactive import check_interactive, draw_interactive
-from gtn_rl.agents.interactive import train as train_learners
+from gtn_rl.agents.draw import check_learners
 from gtn_rl.agents.learners import Student
 from gtn_rl.config import Outer, TrainConfig
 from gtn_rl.envs.actions import make_actions
@@ -20,7 +19,7 @@ from gtn_rl.envs.rewarded import RewardedWorld
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.inner.interaction import LENGTH, apart
+from gtn_rl.inner.training import interact
 from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import from_pretrained, total_costs
 from gtn_rl.io.reward_artifact import save_reward
@@ -129,7 +128,7 @@ def _settings(config: TrainConfig, task: Target) -> TrainConfig:
     outer = replace(config.outer, moving=())
     config = replace(config, learners=learners, outer=outer, horizon=1)
     for group in config.groups:
-        check_interactive(group, task.action_space)
+        check_learners(group, task.action_space, 2)
     return config
 
 
@@ -178,31 +177,22 @@ def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> Teach
 def _on_real(
     reward: RewardNetwork, generator: torch.Generator, create_graph: bool, task: Target,
     config: TrainConfig,
-) -> tuple[list[Student], int]:  # fmt: skip
+) -> tuple[Sequence[Student], int]:  # fmt: skip
     """Fresh learners, trained on real dynamics, and how many real steps that took."""
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    actions, own = make_actions(task.action_space, config.noise), config.learners
-    trained: list[Student] = []
-    steps = 0
-    for group in config.groups:
-        learners = draw_interactive(
-            group, task.observation_space.shape[0], task.action_space, members=reward.members,
-            learning_rate=own.learning_rate, entropy=ENTROPY, generator=generator,
+    actions = make_actions(task.action_space, config.noise)
+    with ExitStack() as opened:
+        worlds: list[RewardedWorld] = []
+
+        def world(
+            reward: RewardNetwork, learners: int, episodes: int, shared: bool
+        ) -> RewardedWorld:
+            made = RewardedWorld(task, reward, actions, learners, episodes, seed, shared=shared)
+            worlds.append(opened.enter_context(closing(made)))
+            return made
+
+        trained = interact(
+            reward, world, task.observation_space.shape[0], task.action_space, config, generator,
+            seed, create_graph=create_graph,
         )  # fmt: skip
-        split = create_graph and reward.members == 1
-        world = RewardedWorld(
-            task, apart(reward, group.count) if split else reward, actions,
-            1 if split else group.count, max(own.batch_size // LENGTH, 1), seed,
-            shared=not split,
-        )  # fmt: skip
-        try:
-            trained.append(
-                train_learners(
-                    learners, world, own.inner_steps, seed, create_graph=create_graph,
-                    last=config.dynamics.truncation,
-                )
-            )  # fmt: skip
-            steps += world.steps
-        finally:
-            world.close()
-    return trained, steps
+        return trained, sum(made.steps for made in worlds)

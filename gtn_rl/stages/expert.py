@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.spaces import as_space, first_action, halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
+from gtn_rl.spaces import as_space, first_action, halves
 from gtn_rl.stages.base import moments, returns_of, untrained
 from gtn_rl.stages.show import show
 

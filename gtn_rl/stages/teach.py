@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
-from gtn_rl.agents.sharpness import sharpness
+from gtn_rl.agents.losses import sharpness
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.spaces import halves
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Rollout, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
+from gtn_rl.spaces import halves
 
 _COPIES, _BATCH, _LEARNING_RATE = 64, 1024, 3e-3
 

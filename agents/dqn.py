@@ -1,4 +1,4 @@
-"""DQN in environments with dynamics."""
+"""DQN (Mnih et al. 2015), Huber loss as in Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -8,14 +8,59 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gtn_rl.agents.interactive import Networks, Segment, World
-from gtn_rl.agents.networks import uniform
+from gtn_rl.agents.bandit import Batch
+from gtn_rl.agents.interactive import Segment, World
+from gtn_rl.agents.learners import Networks
+from gtn_rl.agents.losses import q_loss
+from gtn_rl.agents.networks import Initial, uniform
 from gtn_rl.agents.optim import Adam, Optimizer
 
 
 @dataclass(frozen=True)
-class DeepQ:
-    """DQN (Mnih et al. 2015) with the settings of Stable-Baselines3.
+class BanditDQN:
+    """DQN in environments of one step: regression of action values on rewards.
+
+    An episode ends after its only step, so the target is the reward itself: no bootstrapped value,
+    no target network, and double DQN is the same algorithm.
+
+    Args:
+        optimizer: Makes the steps.
+        temperature: It acts in the real environment with softmax(Q / temperature), so that the
+            return has a gradient.
+        epsilon: Share of random actions in what it learns from, the others greedy; if not given it
+            learns from all actions of every observation.
+    """
+
+    optimizer: Optimizer = Adam()
+    temperature: float = 0.1
+    epsilon: float | None = None
+    reuse: int = 1
+    epochs: int = 1
+    initial: Initial = uniform
+
+    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
+        """Inputs and outputs of its one network."""
+        return [(size, actions)]
+
+    def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
+        """Losses `[K]` at action values `[K, N, A]`."""
+        if self.epsilon is None:
+            return F.smooth_l1_loss(outputs, batch.lesson, reduction="none").mean((-2, -1))
+        # Much faster than argmax where there are few actions.
+        greedy, random = behaviour.max(-1).indices, batch.noise[..., :-1].max(-1).indices
+        share = torch.special.ndtr(batch.noise[..., -1])
+        action = torch.where(share < self.epsilon, random, greedy)
+        reward = batch.lesson.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return q_loss(outputs, action, reward)
+
+    def act(self, outputs: Tensor) -> Tensor:
+        """Logits with which it acts."""
+        return outputs / self.temperature
+
+
+@dataclass(frozen=True)
+class DQN:
+    """DQN with the settings of Stable-Baselines3, from experience of its own.
 
     There the target network is renewed for the first time after 10,000 steps, which is longer than
     learners train here: it is the untrained network throughout.
@@ -47,7 +92,7 @@ class DeepQ:
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
         """Rows `[count, D]`, started as Stable-Baselines3's Q-network."""
-        return uniform(networks.policy, count, generator=generator, dtype=dtype)
+        return uniform(networks.shapes[0], count, generator=generator, dtype=dtype)
 
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
         """Indices `[R, N]`: the best of `[R, N, A]`, or at random."""
@@ -78,13 +123,12 @@ class DeepQ:
         return [tuple(column[:, index] for column in columns)]
 
     def loss(
-        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...], entropy: Tensor
-    ) -> Tensor:
+        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...],
+        entropy: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         """Huber losses `[R]` of the action values."""
         observation, action, target = batch
-        values = networks.outputs(parameters, observation)
-        taken = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        return F.smooth_l1_loss(taken, target, reduction="none").mean(1)
+        return q_loss(networks.outputs(parameters, observation), action, target)
 
     def act(self, outputs: Tensor) -> Tensor:
         """Logits with which it acts."""

@@ -1,0 +1,98 @@
+"""The language in which learners are written: `8xdqn@relu:64-64`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gtn_rl.agents.networks import ACTIVATIONS
+from gtn_rl.errors import UsageError, did_you_mean
+
+OPTIMAL = "optimal"
+STOCK = ("stock-a2c", "stock-dqn", "stock-ppo")
+WHOLE = (*STOCK, OPTIMAL)
+"""Learners whose training is not differentiated step by step; for environments of one step."""
+
+ALGORITHMS = (
+    "a2c", "ddpg", "dqn", "dqn-greedy", OPTIMAL, "pg", "ppo", "ppo-10x10", "sac", *STOCK, "td3",
+)  # fmt: skip
+"""Names of all learners."""
+
+_UNITS = r"@(\w+):(\d+(?:-\d+)*)"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Learners of one algorithm and network shape.
+
+    Args:
+        count: How many.
+        algorithm: Name; none for policies that are cloned.
+        activation: Of the network, after every layer but the last.
+        hidden: Units of its hidden layers.
+        steps: Environment steps of a stock algorithm's training; as many as the settings say if 0.
+    """
+
+    count: int
+    algorithm: str
+    activation: str
+    hidden: tuple[int, ...]
+    steps: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it trains at once, not by `inner_steps` batches."""
+        return self.algorithm in WHOLE
+
+    @property
+    def name(self) -> str:
+        """The algorithm, or the network as in the text that names it: `tanh:64-64`."""
+        return self.algorithm or f"{self.activation}:{'-'.join(map(str, self.hidden))}"
+
+
+def parse_learners(text: str) -> Spec:
+    """The learners that e.g. `"8xdqn@relu:64-64"` names: count, algorithm, activation, units.
+
+    A stock algorithm may have environment steps of its own, `"2xstock-dqn@relu:64-64/5000"`, and
+    the optimal policy has no network, `"1xoptimal"`.
+
+    Raises:
+        UsageError: Not of that form, or no algorithm of that name.
+    """
+    if match := re.fullmatch(rf"([1-9]\d*)x{OPTIMAL}", text):
+        return Spec(int(match[1]), OPTIMAL, "tanh", ())
+    match = re.fullmatch(rf"(\d+)x([\w-]+){_UNITS}(?:/(\d+))?", text)
+    if match is None:
+        raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
+    if match[2] == OPTIMAL or (match[5] and match[2] not in STOCK):
+        raise UsageError(f"learners {text!r}: write 1x{OPTIMAL}, and /steps for stock-... only")
+    if match[2] not in ALGORITHMS:
+        raise UsageError(
+            f"learners {text!r}: unknown algorithm {match[2]!r}: use one of "
+            f"{', '.join(ALGORITHMS)}.{did_you_mean(match[2], ALGORITHMS)}"
+        )
+    return _spec(f"learners {text!r}", match[1], match[2], match[3], match[4], match[5])
+
+
+def parse_networks(text: str) -> Spec:
+    """The networks that e.g. `"8xtanh:64-64"` names: count, activation, hidden units.
+
+    Raises:
+        UsageError: Not of that form, or no activation of that name.
+    """
+    match = re.fullmatch(rf"(\d+)x{_UNITS.removeprefix('@')}", text)
+    if match is None:
+        raise UsageError(f"networks {text!r} is not of the form 8xtanh:64-64")
+    return _spec(f"networks {text!r}", match[1], "", match[2], match[3], None)
+
+
+def _spec(
+    what: str, count: str, algorithm: str, activation: str, units: str, steps: str | None
+) -> Spec:
+    hidden = tuple(int(unit) for unit in units.split("-"))
+    if activation not in ACTIVATIONS or min(hidden) < 1 or int(count) < 1:
+        raise UsageError(
+            f"{what}: needs a count and units above 0, and one of the activations "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+    return Spec(int(count), algorithm, activation, hidden, int(steps or 0))
