@@ -1,7 +1,4 @@
-"""The real CartPole with a learned reward: a DQN learns in a few thousand real steps.
-
-python examples/learned_reward.py
-"""
+"""The real CartPole with a learned reward: a DQN learns in a few thousand real steps."""
 
 import gymnasium as gym
 from stable_baselines3 import DQN

@@ -1,7 +1,4 @@
-"""Teach classifiers of your own arrays in 16 steps of generated data.
-
-python examples/own_classifier.py
-"""
+"""Teach classifiers of your own arrays in 16 steps of generated data."""
 
 import numpy as np
 

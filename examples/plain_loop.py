@@ -1,7 +1,4 @@
-"""Learn CartPole without any library of agents: a linear policy, in the synthetic environment alone.
-
-python examples/plain_loop.py
-"""
+"""Learn CartPole without a library of agents: a linear policy in the synthetic environment."""
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +15,7 @@ for _ in range(3_000):
     action = rng.choice(2, p=chances)
     seen = observation
     _, reward, *_ = synthetic.step(action)
-    weights += 0.3 * float(reward) * np.outer(np.eye(2)[action] - chances, seen)
+    weights += float(reward) * np.outer(np.eye(2)[action] - chances, seen)
     observation, _ = synthetic.reset()
 
 real, returns = gym.make("CartPole-v1"), []

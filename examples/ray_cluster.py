@@ -1,7 +1,6 @@
-"""Evolve a synthetic environment on a Ray cluster (pip install 'gtn_rl[ray]').
+"""Evolve a synthetic environment on a Ray cluster (extra `ray`).
 
-python examples/ray_cluster.py            # Ray on this machine
-python examples/ray_cluster.py auto       # the cluster that this machine belongs to
+The address of the cluster may be given, such as `auto`; without it Ray starts on this machine.
 """
 
 import sys

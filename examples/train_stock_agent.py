@@ -1,7 +1,4 @@
-"""Train an unmodified PPO in the synthetic CartPole and score it in the real one.
-
-python examples/train_stock_agent.py
-"""
+"""Train an unmodified PPO in the synthetic CartPole and score it in the real one."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO
