@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs import lessons
-from gtn_rl.envs.edge import to_core
+from gtn_rl.envs.episodes import to_core
 from gtn_rl.envs.presentation import Shown
 from gtn_rl.envs.spaces import action_size, check_spaces
 from gtn_rl.envs.synthetic import SyntheticEnv

@@ -158,7 +158,7 @@ def test_vec_env_speaks_sb3(saved):
 
 
 def test_n_envs_must_be_positive(saved):
-    with pytest.raises(UsageError, match="n_envs"):
+    with pytest.raises(UsageError, match="number of environments must be at least 1, got 0"):
         gtn_rl.make_sb3_env(saved, n_envs=0)
 
 
