@@ -60,7 +60,7 @@ class Categorical:
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions (the Gumbel-max trick)."""
-        uniform = torch.rand(outputs.shape, generator=generator)
+        uniform = torch.rand(outputs.shape, generator=generator, dtype=torch.float32)
         return (outputs - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
 
     def mode(self, outputs: Tensor) -> Tensor:
@@ -103,12 +103,14 @@ class Gaussian:
 
     def uninformed(self, observations: Tensor, generator: torch.Generator) -> Tensor:
         """Outputs `[..., A]` of an agent that explores at random, at observations `[..., O]`."""
-        uniform = torch.rand(*observations.shape[:-1], self.size, generator=generator)
+        shape = (*observations.shape[:-1], self.size)
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float32)
         return self._middle + self._half * (2 * uniform - 1)
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions."""
-        return outputs + self._deviation * torch.randn(outputs.shape, generator=generator)
+        noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float32)
+        return outputs + self._deviation * noise
 
     def mode(self, outputs: Tensor) -> Tensor:
         """The greedy actions."""

@@ -31,10 +31,10 @@ def probes(space: spaces.Discrete | spaces.Box) -> Tensor | None:
         return None
     size = space.shape[0]
     if size == 1:
-        return torch.linspace(-1, 1, _LINE).unsqueeze(1)
+        return torch.linspace(-1, 1, _LINE, dtype=torch.float32).unsqueeze(1)
     # A Sobol sequence (without scrambling it draws nothing at random).
     engine = torch.quasirandom.SobolEngine(size)  # type: ignore[no-untyped-call]
-    points: Tensor = engine.draw(_CLOUD + 1)[1:]
+    points: Tensor = engine.draw(_CLOUD + 1, dtype=torch.float32)[1:]
     return 2 * points - 1
 
 

@@ -97,8 +97,10 @@ class RewardNetwork(nn.Module):
         size = self.observation_space.shape[0]
         count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
-        self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
-        self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
+        for name, value in (("mean", mean), ("std", std)):
+            plain = np.full(size, float(name == "std"))
+            array = np.asarray(plain if value is None else value, np.float32)
+            self.register_buffer(name, torch.tensor(array))
         for name, value in (("scale", scale), ("width", width), ("gain", gain)):
             number = torch.as_tensor(value, dtype=torch.float32)
             self.register_buffer(name, number.expand(members, 1, 1).clone())
@@ -221,7 +223,7 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
             torch.as_tensor(self._before)[None, None],
             to_core(space, np.asarray([action])),
             torch.as_tensor(after)[None, None],
-            torch.tensor([[float(real)]]),
+            torch.tensor([[float(real)]], dtype=torch.float32),
             torch.tensor([[bool(terminated)]]),
         )
         self._before = after

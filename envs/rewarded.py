@@ -121,8 +121,12 @@ class RewardedWorld:
     def uniform(self, source: torch.Generator, *size: int) -> Tensor:
         """Uniform numbers `[R, N, *size]` that members of a population share."""
         if not self._shared:
-            return torch.rand(self._rows, self._episodes, *size, generator=source)
-        drawn = torch.rand(self._learners, self._episodes, *size, generator=source)
+            return torch.rand(
+                self._rows, self._episodes, *size, generator=source, dtype=torch.float32
+            )
+        drawn = torch.rand(
+            self._learners, self._episodes, *size, generator=source, dtype=torch.float32
+        )
         return drawn.expand(self._reward.members, *drawn.shape).flatten(0, 1)
 
     def _tensor(self, array: np.typing.NDArray[np.floating]) -> Tensor:
