@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
-
-
-class Actions(Protocol):
-    """A distribution over actions, given by a learner's outputs `[..., A]`."""
-
-    size: int
-    """A."""
-
-    def uninformed(self, observations: Tensor, generator: torch.Generator) -> Tensor:
-        """Outputs `[..., A]` of an agent that explores at random, at observations `[..., O]`."""
-        ...
-
-    def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw actions."""
-        ...
-
-    def mode(self, outputs: Tensor) -> Tensor:
-        """The greedy actions."""
-        ...
-
-    def log_probability(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """Log-probabilities (or log-densities) `[...]` of actions."""
-        ...
-
-    def distance(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        """How far `[...]` outputs are from those that are wanted."""
-        ...
-
-    def to_numpy(self, action: Tensor) -> NDArray[Any]:
-        """Actions `[M, ...]` as the environment takes them."""
-        ...
 
 
 class Categorical:
@@ -133,6 +102,10 @@ class Gaussian:
     def to_numpy(self, action: Tensor) -> NDArray[Any]:
         """Actions `[M, A]` as the environment takes them."""
         return np.clip(action.numpy().astype(self._space.dtype), self._low, self._high)
+
+
+Actions = Categorical | Gaussian
+"""A distribution over actions, given by a learner's outputs `[..., A]`."""
 
 
 def make_actions(space: spaces.Discrete | spaces.Box, noise: float) -> Actions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import numbers
 import os
 import signal
@@ -126,7 +127,7 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
         slack = [1e-5 * np.maximum(np.abs(np.where(np.isfinite(x), x, 0)), 1) for x in (low, high)]
         self._low = np.maximum(low - slack[0], -self._most)
         self._high = np.minimum(high + slack[1], self._most)
-        self._limited = _has_time_limit(self.env)
+        self._limited = self.env.has_wrapper_attr("_max_episode_steps")
         self._episode, self._age, self._began = 0, 0, 0.0
 
     def reset(
@@ -157,15 +158,16 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
             if not isinstance(reward, np.ndarray | np.generic) or reward.size != 1:
                 self._fail(f"the reward must be a number, it is {_kind(reward)}")
             reward = reward.item()
-        if not -self._most <= reward <= self._most:
-            self._fail(f"the reward is {reward}: it must be finite")
+        value = float(reward)
+        if not math.isfinite(value):
+            self._fail(f"the reward is {value}: it must be finite")
         for flag in flags:
             if not isinstance(flag, bool | np.bool_ | int):
                 self._fail(f"terminated and truncated must be true or false, not {_kind(flag)}")
         terminated, truncated = map(bool, flags)
         if not self._limited and not terminated and not truncated:
             self._look_at_time()
-        return self._seen(observation), float(reward), terminated, truncated, {}
+        return self._seen(observation), value, terminated, truncated, {}
 
     def _seen(self, observation: Any) -> NDArray[Any]:
         try:
@@ -203,9 +205,7 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
         if self._age >= LONGEST:
             self._fail(f"the episode does not end, and there is no time limit: {_LIMIT}")
         if self._call.since - self._began > _SOON:
-            self._warn(
-                "time", f"no time limit, and the episode goes on. If it never ends, {_LIMIT}"
-            )
+            self._warn("time", f"the episode goes on, and there is no time limit: {_LIMIT}")
 
     def _warn(self, kind: str, what: str) -> None:
         if (self._call.name, kind) not in _warned:
@@ -223,14 +223,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _has_time_limit(env: gym.Env[Any, Any]) -> bool:
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, gym.wrappers.TimeLimit):
-            return True
-        env = env.env
-    return False
 
 
 def _own_traceback(error: BaseException) -> str:
@@ -265,8 +257,7 @@ def _start_watch() -> None:
                 _log.error(call.hung())
 
     ours = alarm is not None and threading.current_thread() is main
-    if ours and signal.getsignal(alarm) is signal.SIG_DFL:  # type: ignore[arg-type]
+    ours = ours and signal.getsignal(alarm) is signal.SIG_DFL  # type: ignore[arg-type]
+    if ours:
         signal.signal(alarm, ring)  # type: ignore[arg-type]
-    else:
-        ours = False
     threading.Thread(target=watch, daemon=True).start()

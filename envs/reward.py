@@ -97,10 +97,9 @@ class RewardNetwork(nn.Module):
         size = self.observation_space.shape[0]
         count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
-        for name, value in (("mean", mean), ("std", std)):
-            plain = np.full(size, float(name == "std"))
-            array = np.asarray(plain if value is None else value, np.float32)
-            self.register_buffer(name, torch.tensor(array))
+        for name, given, plain in (("mean", mean, 0.0), ("std", std, 1.0)):
+            array = np.full(size, plain) if given is None else given
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32))
         for name, value in (("scale", scale), ("width", width), ("gain", gain)):
             number = torch.as_tensor(value, dtype=torch.float32)
             self.register_buffer(name, number.expand(members, 1, 1).clone())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.checked import Call, Checked, Factory
+from gtn_rl.envs.checked import Call, Checked
+from gtn_rl.envs.checked import Factory as Factory
 from gtn_rl.envs.classic import ClassicVectorEnv, is_gymnasiums
 from gtn_rl.envs.spaces import check_spaces
 from gtn_rl.errors import TargetError, UsageError, did_you_mean
@@ -127,18 +127,15 @@ def _import_module(module: str) -> None:
     """Import the module that registers an environment, if an id names one."""
     if not module:
         return
-    for depth in range(1, module.count(".") + 2):
-        # Parents are imported here, with whatever a user's code does then.
-        part = ".".join(module.split(".")[:depth])
-        try:
-            found = importlib.util.find_spec(part) is not None
-        except ValueError:
-            found = part in sys.modules
-        if not found:
+    try:
+        Call(f"module {module!r}")(importlib.import_module, module)
+    except TargetError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}."):
             raise UsageError(
-                f"no module {part!r}: run from the folder that holds it, or install it"
-            )
-        Call(f"module {part!r}")(importlib.import_module, part)
+                f"no module {cause.name!r}: run from the folder that holds it, or install it"
+            ) from error
+        raise
 
 
 def _why(name: str, error: TargetError) -> Exception:

@@ -180,7 +180,7 @@ def test_an_episode_without_end_or_limit_is_named_within_seconds(monkeypatch, li
             assert real.evaluate(act, 0).item() == 30_000
             return
         with (
-            pytest.warns(RuntimeWarning, match="no time limit, and the episode goes on"),
+            pytest.warns(RuntimeWarning, match="the episode goes on, and there is no time limit"),
             pytest.raises(TargetError, match=r"step 20000 of episode 1: .*max_episode_steps"),
         ):
             real.evaluate(act, 0)

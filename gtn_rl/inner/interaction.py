@@ -9,8 +9,8 @@ from gtn_rl.agents.draw_interactive import draw_interactive
 from gtn_rl.agents.interactive import Interactive, train
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.inner.gradients import M, even_out, with_rows
+from gtn_rl.inner.worlds import SyntheticWorld
 
 LENGTH = 4
 """Steps of an episode between two updates of most learners; times episodes, the `batch_size`."""
