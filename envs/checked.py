@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 import os
 import signal
 import sys
@@ -37,6 +36,8 @@ _SOON = 5.0
 _LIMIT = (
     "register it with max_episode_steps=..., or wrap it in gymnasium.wrappers.TimeLimit(env, steps)"
 )
+_NUMBERS = (int, float, np.integer, np.floating, np.bool_)
+_FLAGS = (bool, np.bool_, int)
 _log = logging.getLogger("gtn_rl")
 _exit = os._exit
 _calls: dict[int, Call] = {}
@@ -52,11 +53,11 @@ class Call:
 
     Args:
         name: Of the environment.
+        where: What it is doing.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name, self.what, self.hangs = name, "making it", False
-        self.since = 0.0
+    def __init__(self, name: str, where: Callable[[], str] = lambda: "making it") -> None:
+        self.name, self.where, self.hangs, self.since = name, where, False, 0.0
         self._process = os.getpid()
         _start_watch()
 
@@ -80,7 +81,7 @@ class Call:
             if not isinstance(error, ImportError | gym.error.Error):
                 _log.error("Traceback of the environment:\n%s", _own_traceback(error))
             what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            raise TargetError(f"{self.name}, {self.what}: it raised {what}") from error
+            raise TargetError(f"{self.name}, {self.where()}: it raised {what}") from error
         finally:
             os._exit = _exit
             _calls.pop(thread, None)
@@ -88,14 +89,16 @@ class Call:
     def hung(self) -> str:
         """That it hangs, and what to do."""
         return (
-            f"{self.name}, {self.what}: no answer after {TIMEOUT:g} s. If it is slow but well, set "
-            "the environment variable GTN_RL_STEP_TIMEOUT to more seconds"
+            f"{self.name}, {self.where()}: no answer after {TIMEOUT:g} s. If it is slow but well, "
+            "set the environment variable GTN_RL_STEP_TIMEOUT to more seconds"
         )
 
     def _leave(self, code: int) -> NoReturn:
         if os.getpid() != self._process:
             _exit(code)
-        print(f"{self.name}, {self.what}: it called os._exit({code})", file=sys.stderr, flush=True)
+        print(
+            f"{self.name}, {self.where()}: it called os._exit({code})", file=sys.stderr, flush=True
+        )
         _exit(2)
 
 
@@ -115,27 +118,26 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
     """
 
     def __init__(self, make: Factory, name: str) -> None:
-        self._call = Call(name)
+        self._episode, self._age, self._began = 0, 0, 0.0
+        self._call = Call(name, self._where)
         super().__init__(self._call(make))
         space = self.observation_space
         assert space.shape is not None
         self._shape, self._dtype = space.shape, np.dtype(space.dtype)
-        self._whole = np.issubdtype(self._dtype, np.integer)
-        self._most = float(np.finfo(np.float64 if self._whole else self._dtype).max)
-        low, high = (np.asarray(x, np.float64) for x in (space.low, space.high))  # type: ignore[attr-defined]
-        # Rounding is no reason to warn.
-        slack = [1e-5 * np.maximum(np.abs(np.where(np.isfinite(x), x, 0)), 1) for x in (low, high)]
-        self._low = np.maximum(low - slack[0], -self._most)
-        self._high = np.minimum(high + slack[1], self._most)
+        whole = np.issubdtype(self._dtype, np.integer)
+        self._limits: Any = np.iinfo(self._dtype) if whole else np.finfo(self._dtype)
+        self._low, self._high = space.low, space.high  # type: ignore[attr-defined]
+        if not whole:
+            # Rounding is no reason to warn.
+            self._low = np.clip(_widened(self._low, -1e-5), self._limits.min, None)
+            self._high = np.clip(_widened(self._high, 1e-5), None, self._limits.max)
         self._limited = self.env.has_wrapper_attr("_max_episode_steps")
-        self._episode, self._age, self._began = 0, 0, 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start an episode."""
         self._episode, self._age = self._episode + 1, 0
-        self._call.what = f"reset before episode {self._episode}"
         seed = None if seed is None else int(seed) % 2**32
         answer = self._call(self.env.reset, seed=seed, options=options)
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -146,28 +148,26 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Take an action."""
         self._age += 1
-        self._call.what = f"step {self._age} of episode {self._episode}"
         answer = self._call(self.env.step, action)
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail(
                 "it must return (observation, reward, terminated, truncated, info), it returned "
                 + _kind(answer)
             )
-        observation, reward, *flags, _ = answer
-        if not isinstance(reward, numbers.Real):
-            if not isinstance(reward, np.ndarray | np.generic) or reward.size != 1:
+        observation, reward, terminated, truncated, _ = answer
+        if not isinstance(reward, _NUMBERS):
+            if not isinstance(reward, np.ndarray) or reward.size != 1 or reward.dtype == object:
                 self._fail(f"the reward must be a number, it is {_kind(reward)}")
             reward = reward.item()
         value = float(reward)
         if not math.isfinite(value):
             self._fail(f"the reward is {value}: it must be finite")
-        for flag in flags:
-            if not isinstance(flag, bool | np.bool_ | int):
-                self._fail(f"terminated and truncated must be true or false, not {_kind(flag)}")
-        terminated, truncated = map(bool, flags)
+        if not isinstance(terminated, _FLAGS) or not isinstance(truncated, _FLAGS):
+            kinds = f"{_kind(terminated)} and {_kind(truncated)}"
+            self._fail(f"terminated and truncated must be true or false, not {kinds}")
         if not self._limited and not terminated and not truncated:
             self._look_at_time()
-        return self._seen(observation), value, terminated, truncated, {}
+        return self._seen(observation), value, bool(terminated), bool(truncated), {}
 
     def _seen(self, observation: Any) -> NDArray[Any]:
         try:
@@ -198,8 +198,15 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
             f"{space.high[index]:g}. Agents see it clipped to these: declare bounds that hold "
             "(-np.inf and np.inf if there are none), or scale it in a wrapper",
         )
-        self._low = np.full(self._shape, -self._most)
-        self._high = np.full(self._shape, self._most)
+        self._low = np.full(self._shape, self._limits.min, self._dtype)
+        self._high = np.full(self._shape, self._limits.max, self._dtype)
+
+    def _where(self) -> str:
+        if not self._episode:
+            return "making it"
+        if not self._age:
+            return f"reset before episode {self._episode}"
+        return f"step {self._age} of episode {self._episode}"
 
     def _look_at_time(self) -> None:
         if self._age >= LONGEST:
@@ -210,11 +217,15 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
     def _warn(self, kind: str, what: str) -> None:
         if (self._call.name, kind) not in _warned:
             _warned.add((self._call.name, kind))
-            message = f"{self._call.name}, {self._call.what}: {what}"
+            message = f"{self._call.name}, {self._where()}: {what}"
             warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _fail(self, what: str) -> NoReturn:
-        raise TargetError(f"{self._call.name}, {self._call.what}: {what}")
+        raise TargetError(f"{self._call.name}, {self._where()}: {what}")
+
+
+def _widened(bound: NDArray[Any], share: float) -> NDArray[Any]:
+    return bound + share * np.maximum(np.abs(np.where(np.isfinite(bound), bound, 0)), 1)
 
 
 def _kind(value: Any) -> str:
