@@ -2,8 +2,8 @@
 
 The output says what is best: scores of discrete actions, or the best continuous action. The reward
 of an action is `scale * (r - mean r)` with `r = -e / (e + width)`, `e` being by how much its score
-is lower than the best one, or its mean squared distance from the best action. The bound leaves no
-state and no action so important that a learner hears of nothing else. The mean is over all actions
+is lower than the best one, or its mean squared distance from the best action. The bound keeps
+a few states and actions from dominating a learner's updates. The mean is over all actions
 (over actions spread evenly over a continuous space), so that what depends on the state alone, which
 has no part in which action is right, is left out: a learner needs no baseline, and values have no
 kink where another action becomes the best, which a deep Q-network would have to learn.

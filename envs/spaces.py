@@ -58,7 +58,9 @@ def check_spaces(
     if isinstance(action_space, spaces.Discrete):
         return observation_space, action_space
     if not isinstance(action_space, spaces.Box):
-        wrapper = "wrap it in gymnasium.wrappers.TransformAction so that it takes one of a few"
+        wrapper = (
+            "wrap it in gymnasium.wrappers.TransformAction so that it takes one of a few actions"
+        )
         refuse("action", action_space, "is neither Discrete nor a Box", wrapper)
     if len(action_space.shape) != 1:
         wrapper = "wrap it in gymnasium.wrappers.TransformAction"
