@@ -3,44 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
-
-
-class Actions(Protocol):
-    """A distribution over actions, given by a learner's outputs `[..., A]`."""
-
-    size: int
-    """A."""
-
-    def uninformed(self, observations: Tensor, generator: torch.Generator) -> Tensor:
-        """Outputs `[..., A]` of an agent that explores at random, at observations `[..., O]`."""
-        ...
-
-    def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw actions."""
-        ...
-
-    def mode(self, outputs: Tensor) -> Tensor:
-        """The greedy actions."""
-        ...
-
-    def log_probability(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """Log-probabilities (or log-densities) `[...]` of actions."""
-        ...
-
-    def distance(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        """How far `[...]` outputs are from those that are wanted."""
-        ...
-
-    def to_numpy(self, action: Tensor) -> NDArray[Any]:
-        """Actions `[M, ...]` as the environment takes them."""
-        ...
 
 
 class Categorical:
@@ -60,7 +29,7 @@ class Categorical:
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions (the Gumbel-max trick)."""
-        uniform = torch.rand(outputs.shape, generator=generator)
+        uniform = torch.rand(outputs.shape, generator=generator, dtype=torch.float32)
         return (outputs - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
 
     def mode(self, outputs: Tensor) -> Tensor:
@@ -103,12 +72,14 @@ class Gaussian:
 
     def uninformed(self, observations: Tensor, generator: torch.Generator) -> Tensor:
         """Outputs `[..., A]` of an agent that explores at random, at observations `[..., O]`."""
-        uniform = torch.rand(*observations.shape[:-1], self.size, generator=generator)
+        shape = (*observations.shape[:-1], self.size)
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float32)
         return self._middle + self._half * (2 * uniform - 1)
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions."""
-        return outputs + self._deviation * torch.randn(outputs.shape, generator=generator)
+        noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float32)
+        return outputs + self._deviation * noise
 
     def mode(self, outputs: Tensor) -> Tensor:
         """The greedy actions."""
@@ -131,6 +102,10 @@ class Gaussian:
     def to_numpy(self, action: Tensor) -> NDArray[Any]:
         """Actions `[M, A]` as the environment takes them."""
         return np.clip(action.numpy().astype(self._space.dtype), self._low, self._high)
+
+
+Actions = Categorical | Gaussian
+"""A distribution over actions, given by a learner's outputs `[..., A]`."""
 
 
 def make_actions(space: spaces.Discrete | spaces.Box, noise: float) -> Actions:

@@ -8,7 +8,9 @@ chosen environments in the same state, which makes the members of a population c
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -17,154 +19,151 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Result = tuple[Array, Array, NDArray[np.bool_]]
 
 
-class Physics(Protocol):
-    """A task as functions of states `[N, S]`."""
+class Physics(NamedTuple):
+    """A task as functions of states `[N, S]`.
 
-    def initial(self, rng: np.random.Generator, count: int) -> Array:
-        """Initial states `[count, S]`."""
-        ...
+    Args:
+        entry_point: Of Gymnasium's own environment.
+        initial: Initial states `[count, S]`.
+        step: Next states, rewards `[N]`, whether terminated `[N]`, of states and actions.
+        observe: Observations `[N, O]`.
+    """
 
-    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Next states, rewards `[N]`, whether terminated `[N]`."""
-        ...
-
-    def observe(self, state: Array) -> Array:
-        """Observations `[N, O]`."""
-        ...
-
-
-class CartPole:
-    """`CartPole-v1`."""
-
-    def initial(self, rng: np.random.Generator, count: int) -> Array:
-        """Initial states `[count, S]`."""
-        return rng.uniform(-0.05, 0.05, (count, 4))
-
-    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Next states, rewards `[N]`, whether terminated `[N]`."""
-        # Masses 1 and 0.1, half length 0.5, g = 9.8, 0.02 s a step.
-        _, speed, angle, rate = state.T
-        sine, cosine = np.sin(angle), np.cos(angle)
-        thrust = (np.where(action == 1, 10.0, -10.0) + 0.05 * rate**2 * sine) / 1.1
-        turn = (9.8 * sine - cosine * thrust) / (0.5 * (4.0 / 3.0 - 0.1 * cosine**2 / 1.1))
-        push = thrust - 0.05 * turn * cosine / 1.1
-        change = np.stack([speed, push, rate, turn], 1)
-        state = state + 0.02 * change
-        limit = 12 * 2 * np.pi / 360
-        terminated = (np.abs(state[:, 0]) > 2.4) | (np.abs(state[:, 2]) > limit)
-        return state, np.ones(len(state)), terminated
-
-    def observe(self, state: Array) -> Array:
-        """Observations `[N, O]`."""
-        return state
+    entry_point: str
+    initial: Callable[[np.random.Generator, int], Array]
+    step: Callable[[Array, NDArray[Any]], Result]
+    observe: Callable[[Array], Array]
 
 
-class MountainCar:
-    """`MountainCar-v0` and, with `continuous`, `MountainCarContinuous-v0`."""
-
-    def __init__(self, continuous: bool = False) -> None:
-        self.continuous = continuous
-        self.goal = 0.45 if continuous else 0.5
-
-    def initial(self, rng: np.random.Generator, count: int) -> Array:
-        """Initial states `[count, S]`."""
-        return np.stack([rng.uniform(-0.6, -0.4, count), np.zeros(count)], 1)
-
-    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Next states, rewards `[N]`, whether terminated `[N]`."""
-        position, velocity = state.T
-        if self.continuous:
-            force = 0.0015 * np.clip(action[:, 0].astype(np.float64), -1.0, 1.0)
-        else:
-            force = 0.001 * (action - 1)
-        velocity = np.clip(velocity + force - 0.0025 * np.cos(3 * position), -0.07, 0.07)
-        position = np.clip(position + velocity, -1.2, 0.6)
-        velocity = np.where((position == -1.2) & (velocity < 0), 0.0, velocity)
-        terminated = (position >= self.goal) & (velocity >= 0)
-        reward = np.full(len(state), -1.0)
-        if self.continuous:
-            reward = 100.0 * terminated - 0.1 * action[:, 0].astype(np.float64) ** 2
-        return np.stack([position, velocity], 1), reward, terminated
-
-    def observe(self, state: Array) -> Array:
-        """Observations `[N, O]`."""
-        return state
+def _cartpole(state: Array, action: NDArray[Any]) -> Result:
+    # Masses 1 and 0.1, half length 0.5, g = 9.8, 0.02 s a step.
+    _, speed, angle, rate = state.T
+    sine, cosine = np.sin(angle), np.cos(angle)
+    thrust = (np.where(action == 1, 10.0, -10.0) + 0.05 * rate**2 * sine) / 1.1
+    turn = (9.8 * sine - cosine * thrust) / (0.5 * (4.0 / 3.0 - 0.1 * cosine**2 / 1.1))
+    push = thrust - 0.05 * turn * cosine / 1.1
+    change = np.stack([speed, push, rate, turn], 1)
+    state = state + 0.02 * change
+    limit = 12 * 2 * np.pi / 360
+    terminated = (np.abs(state[:, 0]) > 2.4) | (np.abs(state[:, 2]) > limit)
+    return state, np.ones(len(state)), terminated
 
 
-class Pendulum:
-    """`Pendulum-v1`."""
-
-    def initial(self, rng: np.random.Generator, count: int) -> Array:
-        """Initial states `[count, S]`."""
-        high = np.array([np.pi, 1.0])
-        return rng.uniform(-high, high, (count, 2))
-
-    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Next states, rewards `[N]`, whether terminated `[N]`."""
-        angle, speed = state.T
-        torque = np.clip(action[:, 0].astype(np.float64), -2.0, 2.0)
-        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
-        cost = wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2
-        speed = np.clip(speed + (15.0 * np.sin(angle) + 3.0 * torque) * 0.05, -8.0, 8.0)
-        state = np.stack([angle + 0.05 * speed, speed], 1)
-        return state, -cost, np.zeros(len(state), np.bool_)
-
-    def observe(self, state: Array) -> Array:
-        """Observations `[N, O]`."""
-        return np.stack([np.cos(state[:, 0]), np.sin(state[:, 0]), state[:, 1]], 1)
+def _car_start(rng: np.random.Generator, count: int) -> Array:
+    return np.stack([rng.uniform(-0.6, -0.4, count), np.zeros(count)], 1)
 
 
-class Acrobot:
-    """`Acrobot-v1`."""
+def _car(state: Array, action: NDArray[Any]) -> Result:
+    state, terminated = _roll(state, 0.001 * (action - 1), 0.5)
+    return state, np.full(len(state), -1.0), terminated
 
-    def initial(self, rng: np.random.Generator, count: int) -> Array:
-        """Initial states `[count, S]`."""
-        return rng.uniform(-0.1, 0.1, (count, 4))
 
-    def step(self, state: Array, action: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Next states, rewards `[N]`, whether terminated `[N]`."""
-        torque, h = action.astype(np.float64) - 1.0, 0.2
-        k1 = self._derivative(state, torque)
-        k2 = self._derivative(state + h / 2 * k1, torque)
-        k3 = self._derivative(state + h / 2 * k2, torque)
-        k4 = self._derivative(state + h * k3, torque)
-        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        angles = (state[:, :2] + np.pi) % (2 * np.pi) - np.pi
-        limit = np.array([4 * np.pi, 9 * np.pi])
-        state = np.concatenate([angles, np.clip(state[:, 2:], -limit, limit)], 1)
-        terminated = -np.cos(state[:, 0]) - np.cos(state[:, 1] + state[:, 0]) > 1.0
-        return state, np.where(terminated, 0.0, -1.0), terminated
+def _continuous_car(state: Array, action: NDArray[Any]) -> Result:
+    push = action[:, 0].astype(np.float64)
+    state, terminated = _roll(state, 0.0015 * np.clip(push, -1.0, 1.0), 0.45)
+    return state, 100.0 * terminated - 0.1 * push**2, terminated
 
-    def _derivative(self, state: Array, torque: Array) -> Array:
-        # All masses, lengths and moments of inertia are 1, centres of mass lie at 0.5, g = 9.8.
-        first, second, speed1, speed2 = state.T
-        sin2, cos2 = np.sin(second), np.cos(second)
-        d1 = 3.5 + cos2
-        d2 = 1.25 + 0.5 * cos2
-        phi2 = 4.9 * np.sin(first + second)
-        phi1 = -0.5 * speed2**2 * sin2 - speed2 * speed1 * sin2 + 14.7 * np.sin(first) + phi2
-        acceleration2 = (torque + d2 / d1 * phi1 - 0.5 * speed1**2 * sin2 - phi2) / (
-            1.25 - d2**2 / d1
-        )
-        acceleration1 = -(d2 * acceleration2 + phi1) / d1
-        return np.stack([speed1, speed2, acceleration1, acceleration2], 1)
 
-    def observe(self, state: Array) -> Array:
-        """Observations `[N, O]`."""
-        (first, second), speeds = state[:, :2].T, state[:, 2:]
-        angles = [np.cos(first), np.sin(first), np.cos(second), np.sin(second)]
-        return np.concatenate([np.stack(angles, 1), speeds], 1)
+def _roll(state: Array, force: Array, goal: float) -> tuple[Array, NDArray[np.bool_]]:
+    position, velocity = state.T
+    velocity = np.clip(velocity + force - 0.0025 * np.cos(3 * position), -0.07, 0.07)
+    position = np.clip(position + velocity, -1.2, 0.6)
+    velocity = np.where((position == -1.2) & (velocity < 0), 0.0, velocity)
+    return np.stack([position, velocity], 1), (position >= goal) & (velocity >= 0)
 
+
+def _pendulum_start(rng: np.random.Generator, count: int) -> Array:
+    high = np.array([np.pi, 1.0])
+    return rng.uniform(-high, high, (count, 2))
+
+
+def _pendulum(state: Array, action: NDArray[Any]) -> Result:
+    angle, speed = state.T
+    torque = np.clip(action[:, 0].astype(np.float64), -2.0, 2.0)
+    wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
+    cost = wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2
+    speed = np.clip(speed + (15.0 * np.sin(angle) + 3.0 * torque) * 0.05, -8.0, 8.0)
+    state = np.stack([angle + 0.05 * speed, speed], 1)
+    return state, -cost, np.zeros(len(state), np.bool_)
+
+
+def _acrobot(state: Array, action: NDArray[Any]) -> Result:
+    torque, h = action.astype(np.float64) - 1.0, 0.2
+    k1 = _acrobot_derivative(state, torque)
+    k2 = _acrobot_derivative(state + h / 2 * k1, torque)
+    k3 = _acrobot_derivative(state + h / 2 * k2, torque)
+    k4 = _acrobot_derivative(state + h * k3, torque)
+    state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    angles = (state[:, :2] + np.pi) % (2 * np.pi) - np.pi
+    limit = np.array([4 * np.pi, 9 * np.pi])
+    state = np.concatenate([angles, np.clip(state[:, 2:], -limit, limit)], 1)
+    terminated = -np.cos(state[:, 0]) - np.cos(state[:, 1] + state[:, 0]) > 1.0
+    return state, np.where(terminated, 0.0, -1.0), terminated
+
+
+def _acrobot_derivative(state: Array, torque: Array) -> Array:
+    # All masses, lengths and moments of inertia are 1, centres of mass lie at 0.5, g = 9.8.
+    first, second, speed1, speed2 = state.T
+    sin2, cos2 = np.sin(second), np.cos(second)
+    d1 = 3.5 + cos2
+    d2 = 1.25 + 0.5 * cos2
+    phi2 = 4.9 * np.sin(first + second)
+    phi1 = -0.5 * speed2**2 * sin2 - speed2 * speed1 * sin2 + 14.7 * np.sin(first) + phi2
+    acceleration2 = (torque + d2 / d1 * phi1 - 0.5 * speed1**2 * sin2 - phi2) / (1.25 - d2**2 / d1)
+    acceleration1 = -(d2 * acceleration2 + phi1) / d1
+    return np.stack([speed1, speed2, acceleration1, acceleration2], 1)
+
+
+def _with_angles(state: Array, count: int) -> Array:
+    """Cosine and sine of each of the first `count` numbers of a state, then the others."""
+    angles = [function(state[:, i]) for i in range(count) for function in (np.cos, np.sin)]
+    return np.concatenate([np.stack(angles, 1), state[:, count:]], 1)
+
+
+def _same(state: Array) -> Array:
+    return state
+
+
+_MODULE = "gymnasium.envs.classic_control"
 
 PHYSICS: dict[str, Physics] = {
-    "Acrobot-v1": Acrobot(),
-    "CartPole-v1": CartPole(),
-    "MountainCar-v0": MountainCar(),
-    "MountainCarContinuous-v0": MountainCar(continuous=True),
-    "Pendulum-v1": Pendulum(),
-}
+    "Acrobot-v1": Physics(
+        f"{_MODULE}.acrobot:AcrobotEnv",
+        lambda rng, count: rng.uniform(-0.1, 0.1, (count, 4)),
+        _acrobot, partial(_with_angles, count=2),
+    ),
+    "CartPole-v1": Physics(
+        f"{_MODULE}.cartpole:CartPoleEnv",
+        lambda rng, count: rng.uniform(-0.05, 0.05, (count, 4)),
+        _cartpole, _same,
+    ),
+    "MountainCar-v0": Physics(
+        f"{_MODULE}.mountain_car:MountainCarEnv", _car_start, _car, _same
+    ),
+    "MountainCarContinuous-v0": Physics(
+        f"{_MODULE}.continuous_mountain_car:Continuous_MountainCarEnv",
+        _car_start, _continuous_car, _same,
+    ),
+    "Pendulum-v1": Physics(
+        f"{_MODULE}.pendulum:PendulumEnv",
+        _pendulum_start, _pendulum, partial(_with_angles, count=1),
+    ),
+}  # fmt: skip
+
+
+def is_gymnasiums(target: str) -> bool:
+    """Whether an id is one of `PHYSICS`, registered as Gymnasium does and not by the user."""
+    spec = gym.registry.get(target)
+    return (
+        spec is not None
+        and target in PHYSICS
+        and spec.entry_point == PHYSICS[target].entry_point
+        and not spec.kwargs
+        and not spec.additional_wrappers
+    )
 
 
 class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):

@@ -2,8 +2,8 @@
 
 The output says what is best: scores of discrete actions, or the best continuous action. The reward
 of an action is `scale * (r - mean r)` with `r = -e / (e + width)`, `e` being by how much its score
-is lower than the best one, or its mean squared distance from the best action. The bound leaves no
-state and no action so important that a learner hears of nothing else. The mean is over all actions
+is lower than the best one, or its mean squared distance from the best action. The bound keeps
+a few states and actions from dominating a learner's updates. The mean is over all actions
 (over actions spread evenly over a continuous space), so that what depends on the state alone, which
 has no part in which action is right, is left out: a learner needs no baseline, and values have no
 kink where another action becomes the best, which a deep Q-network would have to learn.
@@ -31,10 +31,10 @@ def probes(space: spaces.Discrete | spaces.Box) -> Tensor | None:
         return None
     size = space.shape[0]
     if size == 1:
-        return torch.linspace(-1, 1, _LINE).unsqueeze(1)
+        return torch.linspace(-1, 1, _LINE, dtype=torch.float32).unsqueeze(1)
     # A Sobol sequence (without scrambling it draws nothing at random).
     engine = torch.quasirandom.SobolEngine(size)  # type: ignore[no-untyped-call]
-    points: Tensor = engine.draw(_CLOUD + 1)[1:]
+    points: Tensor = engine.draw(_CLOUD + 1, dtype=torch.float32)[1:]
     return 2 * points - 1
 
 

@@ -41,7 +41,7 @@ class Phase:
 
 
 FIELDS = tuple(field.name for field in fields(Phase))
-_UNITS = torch.tensor([0.8, 1.0, 0.4, 0.8, 0.6, 0.3])
+_UNITS = torch.tensor([0.8, 1.0, 0.4, 0.8, 0.6, 0.3], dtype=torch.float32)
 """Size of a step of 1 in each field's parameter, in logits of shares and logarithms of the rest."""
 
 

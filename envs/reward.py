@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs import lessons
-from gtn_rl.envs.edge import to_core
+from gtn_rl.envs.episodes import to_core
 from gtn_rl.envs.presentation import Shown
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
@@ -97,8 +97,9 @@ class RewardNetwork(nn.Module):
         size = self.observation_space.shape[0]
         count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
-        self.register_buffer("mean", torch.zeros(size) if mean is None else torch.tensor(mean))
-        self.register_buffer("std", torch.ones(size) if std is None else torch.tensor(std))
+        for name, given, plain in (("mean", mean, 0.0), ("std", std, 1.0)):
+            array = np.full(size, plain) if given is None else given
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32))
         for name, value in (("scale", scale), ("width", width), ("gain", gain)):
             number = torch.as_tensor(value, dtype=torch.float32)
             self.register_buffer(name, number.expand(members, 1, 1).clone())
@@ -221,7 +222,7 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
             torch.as_tensor(self._before)[None, None],
             to_core(space, np.asarray([action])),
             torch.as_tensor(after)[None, None],
-            torch.tensor([[float(real)]]),
+            torch.tensor([[float(real)]], dtype=torch.float32),
             torch.tensor([[bool(terminated)]]),
         )
         self._before = after

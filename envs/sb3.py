@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from gtn_rl.envs.episodes import make_episodes
+from gtn_rl.envs.episodes import Episodes
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.errors import UsageError
 from gtn_rl.spaces import counted_from_zero, first_action
 
 
@@ -45,12 +44,10 @@ class SyntheticVecEnv(VecEnv):
         *,
         budget: int | None = None,
     ) -> None:
-        if n_envs < 1:
-            raise UsageError(f"n_envs must be at least 1, got {n_envs}")
         self.render_mode = None
         single = SyntheticGymEnv(artifact)
         self._single = single
-        self._episodes = make_episodes(single.synthetic, n_envs, budget)
+        self._episodes = Episodes(single.synthetic, n_envs, budget)
         self._rng, _ = seeding.np_random(seed)
         self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
         self._started = time.time()

@@ -133,18 +133,21 @@ class SyntheticEnv(nn.Module):
             # The bounds belong to the space, which an artifact keeps exactly.
             tensor = torch.tensor(np.asarray(value, np.float32))
             self.register_buffer(name, tensor, persistent=name in ("mean", "std"))
-        self.register_buffer("states", torch.zeros(0, size) if states is None else states.clone())
+        none = torch.zeros(0, size, dtype=torch.float32)
+        self.register_buffer(
+            "states", none if states is None else states.to(torch.float32, copy=True)
+        )
         generator = generator or torch.Generator().manual_seed(0)
         self.reward_parameters = nn.Parameter(
             uniform(self.reward_network, members, generator=generator)
         )
         # Where made-up states lie, in units of the observations' deviation, and how far apart.
-        self.shift_parameters = nn.Parameter(torch.zeros(members, size))
-        self.spread_parameters = nn.Parameter(torch.zeros(members, size))
+        self.shift_parameters = nn.Parameter(torch.zeros(members, size, dtype=torch.float32))
+        self.spread_parameters = nn.Parameter(torch.zeros(members, size, dtype=torch.float32))
         self.presentation_parameters = nn.Parameter(encode(phases).flatten().repeat(members, 1))
         if horizon > 1:
             # In units of the observations' deviation; a world model knows better.
-            self.register_buffer("step_size", torch.full((size,), 0.3))
+            self.register_buffer("step_size", torch.full((size,), 0.3, dtype=torch.float32))
             self.dynamics_parameters = nn.Parameter(
                 uniform(self.dynamics_network, members, generator=generator)
             )
@@ -158,10 +161,11 @@ class SyntheticEnv(nn.Module):
         explore: without it most of them do the same thing everywhere, and tasks whose return is
         flat until a goal is met once (MountainCar) give nothing to learn from.
         """
-        noise = torch.randn(self.members, 256, self.noise_size, generator=generator)
+        size = (self.members, 256, self.noise_size)
+        noise = torch.randn(size, generator=generator, dtype=torch.float32)
         weight, bias = self.reward_network.layers(self.reward_parameters)[-1]
         average = self.output(self.initial(noise)).mean(1, keepdim=True)
-        factor = torch.as_tensor(gain).view(-1, 1, 1)
+        factor = torch.as_tensor(gain, dtype=torch.float32).view(-1, 1, 1)
         bias.sub_(average).mul_(factor)
         weight.mul_(factor)
 

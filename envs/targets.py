@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,19 +12,19 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
-from gtn_rl.envs.classic import PHYSICS, ClassicVectorEnv
-from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.envs.checked import Call, Checked
+from gtn_rl.envs.checked import Factory as Factory
+from gtn_rl.envs.classic import ClassicVectorEnv, is_gymnasiums
+from gtn_rl.errors import TargetError, UsageError, did_you_mean
 from gtn_rl.spaces import check_spaces
 
 Act = Callable[[Tensor], Tensor]
 """Logits or means `[K, N, A]` for observations `[K, N, O]`."""
-
-Factory = Callable[[], gym.Env[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,62 +47,115 @@ class Target:
     factory: Factory | None = None
     horizon: int | None = None
 
+    def make(self, **settings: Any) -> Checked:
+        """One environment, checked at every step.
+
+        Args:
+            settings: For `gymnasium.make`, where the target has an id.
+
+        Raises:
+            TargetError: It cannot be made.
+        """
+        return Checked(self.factory or _by_id(self.id, settings), self.id)
+
+    def copies(self, num_envs: int, **settings: Any) -> VectorEnv[Any, Any, Any]:
+        """N environments as `make` makes them; they reset on the step after an episode's end."""
+        return SyncVectorEnv([partial(self.make, **settings)] * num_envs)
+
     def vector(self, num_envs: int, horizon: int | None = None) -> VectorEnv[Any, Any, Any]:
-        """N copies that step together and reset on the step after an episode's end.
+        """As `copies`, but of Gymnasium's own classic control faster ones that do the same.
 
         Args:
             num_envs: N.
             horizon: Steps after which episodes are truncated, if it is not to be the target's own.
-
-        Raises:
-            UsageError: The target's own vector implementation resets in another way.
         """
-        if self.id in PHYSICS:
+        if self.factory is None and is_gymnasiums(self.id):
             return ClassicVectorEnv(self.id, num_envs, horizon)
-        if horizon is not None:
-            longer = partial(gym.make, self.id, max_episode_steps=horizon)
-            return SyncVectorEnv([longer] * num_envs)
-        if self.factory is not None:
-            return SyncVectorEnv([self.factory] * num_envs)
-        envs: VectorEnv[Any, Any, Any] = gym.make_vec(self.id, num_envs=num_envs)
-        if envs.metadata.get("autoreset_mode") != AutoresetMode.NEXT_STEP:
-            envs.close()
-            raise UsageError(f"{self.id}: vector environment must autoreset on the next step")
-        return envs
+        return self.copies(num_envs, **({} if horizon is None else {"max_episode_steps": horizon}))
 
 
 def describe(target: str | Factory) -> Target:
     """Look up a target by its Gymnasium id, or make one with a factory and look at it.
 
     Raises:
-        UsageError: No such environment.
+        UsageError: No such environment, or a factory that returns the same object each time.
         UnsupportedSpaceError: Its spaces are not supported.
+        TargetError: Its own code failed.
     """
-    factory = None if isinstance(target, str) else target
-    try:
-        env = gym.make(target) if isinstance(target, str) else target()
-    except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
-        if target in gym.registry or factory is not None:
-            raise UsageError(
-                f"environment {target!r} cannot be made: {error}. Gymnasium's MuJoCo tasks need "
-                "pip install 'gtn_rl[mujoco]'"
-            ) from error
+    if isinstance(target, str):
+        name, make, factory = target, _by_id(target, {}), None
+        _import_module(target.rpartition(":")[0])
+    elif callable(target):
+        name, make, factory = _name_of(target), target, target
+    else:
         raise UsageError(
-            f"no environment {target!r} in Gymnasium.{did_you_mean(str(target), gym.registry)}"
-        ) from error
-    except gym.error.DependencyNotInstalled as error:
-        raise UsageError(f"environment {target!r} cannot be made: {error}") from error
+            "a target is a Gymnasium id or a function that makes an environment, not "
+            f"{target!r:.80}: give its class, or lambda: {type(target).__name__}(...)"
+        )
+    call = Call(name)
     try:
-        observation_space, action_space = check_spaces(env.observation_space, env.action_space)
-        if factory is not None or env.spec is None:
-            name = getattr(target, "__name__", repr(target))
-            return Target(name, observation_space, action_space, None, factory)
-        return Target(
-            str(target), observation_space, action_space, env.spec.reward_threshold,
-            horizon=env.spec.max_episode_steps,
-        )  # fmt: skip
-    finally:
-        env.close()
+        env, other = call(make), call(make)
+    except TargetError as error:
+        raise _why(name, error) from error
+    if not isinstance(env, gym.Env):
+        raise UsageError(f"{name} must make a gymnasium.Env, it made {env!r:.80}")
+    same, spec = other.unwrapped is env.unwrapped, env.spec
+    call(env.close)
+    if same:
+        raise UsageError(f"{name} makes the same object each time: make a new one at each call")
+    call(other.close)
+    observation, action = check_spaces(env.observation_space, env.action_space)
+    if spec is None or factory is not None:
+        return Target(name, observation, action, None, factory)
+    return Target(name, observation, action, spec.reward_threshold, None, spec.max_episode_steps)
+
+
+def _by_id(target: str, settings: Mapping[str, Any]) -> Factory:
+    # What Gymnasium's own checker looks at, `Checked` does at every step.
+    return partial(gym.make, target, disable_env_checker=True, **settings)
+
+
+def _name_of(factory: Factory) -> str:
+    if isinstance(factory, partial):
+        given = [repr(x) for x in factory.args]
+        given += [f"{key}={value!r}" for key, value in factory.keywords.items()]
+        return f"{_name_of(factory.func)}({', '.join(given)})"
+    return getattr(factory, "__name__", type(factory).__name__)
+
+
+def _import_module(module: str) -> None:
+    """Import the module that registers an environment, if an id names one."""
+    if not module:
+        return
+    try:
+        Call(f"module {module!r}")(importlib.import_module, module)
+    except TargetError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}."):
+            raise UsageError(
+                f"no module {cause.name!r}: run from the folder that holds it, or install it"
+            ) from error
+        raise
+
+
+def _why(name: str, error: TargetError) -> Exception:
+    """The error for an environment that cannot be made."""
+    cause = error.__cause__
+    if isinstance(cause, gym.error.UnregisteredEnv):
+        near = did_you_mean(name.rpartition(":")[2], gym.registry)
+        return UsageError(f"no environment {name!r} in Gymnasium.{near}")
+    if isinstance(cause, gym.error.DependencyNotInstalled | ImportError):
+        return UsageError(
+            f"environment {name!r} cannot be made: {cause}. Gymnasium's MuJoCo tasks need "
+            "pip install 'gtn_rl[mujoco]', its Box2D tasks 'gtn_rl[box2d]'"
+        )
+    if isinstance(cause, gym.error.DeprecatedEnv):
+        return UsageError(f"environment {name!r} is not there any more: {cause}")
+    if isinstance(cause, gym.error.Error) and "alformed" in str(cause):
+        return UsageError(
+            f"{name!r} is not a Gymnasium id: those are like CartPole-v1 or my_module:MyEnv-v0"
+        )
+    return error
 
 
 class Rollout(NamedTuple):
@@ -123,8 +177,8 @@ class Rollout(NamedTuple):
 class RealEnvs:
     """K x N copies of the target, stepped together; counts every real step taken.
 
-    Gymnasium's own vector implementation serves where the target has one. Environments run on from
-    call to call, so that short rollouts still see the late parts of long episodes.
+    Environments run on from call to call, so that short rollouts still see the late parts of long
+    episodes.
 
     Args:
         target: What to run.
@@ -134,17 +188,13 @@ class RealEnvs:
         horizon: Steps after which episodes are truncated, if it is not to be the target's own.
 
     Raises:
-        UsageError: The target's own vector implementation cannot be used.
+        TargetError: The target failed; so do `reset`, `rollout` and `evaluate`.
     """
 
     def __init__(
-        self,
-        target: Target,
-        actions: Actions,
-        learners: int,
-        copies: int,
+        self, target: Target, actions: Actions, learners: int, copies: int,
         horizon: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.shape = (learners, copies)
         self._actions = actions
         self._envs = target.vector(learners * copies, horizon)

@@ -45,7 +45,7 @@ class Boat(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 class Thermostat(gym.Env[NDArray[np.float32], int]):
     """Heat, cool or wait in a room that leaks to a changing outside; minus the discomfort."""
 
-    observation_space = spaces.Box(-60.0, 60.0, (2,))
+    observation_space = spaces.Box(-200.0, 200.0, (2,))
     action_space = spaces.Discrete(3)
 
     def reset(

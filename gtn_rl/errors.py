@@ -26,6 +26,10 @@ class MissingExtraError(GTNError, ImportError):
     """An optional dependency is needed and not installed."""
 
 
+class TargetError(GTNError, RuntimeError):
+    """The real environment failed; the message names it, the step and what it did."""
+
+
 class TrainingDivergedError(GTNError, FloatingPointError):
     """Meta-training met numbers that are not finite; what was learned before is kept."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from gtn_rl.errors import UnsupportedSpaceError
 
 SUPPORTED = "supported are flat Box observations and Discrete or bounded flat Box actions"
+_HOW = "a wrapped environment is given by --wrap module:function, or by an id of its own, module:Id"
 
 
 def first_action(space: spaces.Space[Any]) -> int:
@@ -35,35 +36,45 @@ def check_spaces(
     """The same spaces, known to be a flat `Box`, and a `Discrete` or a bounded flat `Box`.
 
     Raises:
-        UnsupportedSpaceError: Another kind of space; the message says which wrapper helps.
+        UnsupportedSpaceError: Another kind of space, or one that cannot be used; the message says
+            which wrapper helps.
     """
+
+    def refuse(what: str, space: object, why: str, wrapper: str) -> NoReturn:
+        raise UnsupportedSpaceError(
+            f"{what} space {space!s:.200} {why} ({SUPPORTED}): {wrapper}; {_HOW}"
+        )
+
+    shape = observation_space.shape
+    if shape is not None and len(shape) > 2:
+        refuse("observation", f"of shape {shape}", "is not flat", "reduce images to a few numbers")
+    flatten = "wrap it in gymnasium.wrappers.FlattenObservation"
     if not isinstance(observation_space, spaces.Box):
-        raise UnsupportedSpaceError(
-            f"observation space {observation_space} is not a Box ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.FlattenObservation"
-        )
+        refuse("observation", observation_space, "is not a Box", flatten)
     if len(observation_space.shape) != 1:
-        raise UnsupportedSpaceError(
-            f"observation space of shape {observation_space.shape} is not flat ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.FlattenObservation"
-        )
+        refuse("observation", f"of shape {shape}", "is not flat", flatten)
+    if not observation_space.shape[0]:
+        refuse("observation", observation_space, "is empty", "give agents something to see")
     if isinstance(action_space, spaces.Discrete):
         return observation_space, action_space
     if not isinstance(action_space, spaces.Box):
-        raise UnsupportedSpaceError(
-            f"action space {action_space} is neither Discrete nor a Box ({SUPPORTED}): "
-            "wrap the environment so that it takes one of a few actions"
+        wrapper = (
+            "wrap it in gymnasium.wrappers.TransformAction so that it takes one of a few actions"
         )
+        refuse("action", action_space, "is neither Discrete nor a Box", wrapper)
     if len(action_space.shape) != 1:
-        raise UnsupportedSpaceError(
-            f"action space of shape {action_space.shape} is not flat ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.TransformAction"
-        )
+        wrapper = "wrap it in gymnasium.wrappers.TransformAction"
+        refuse("action", f"of shape {action_space.shape}", "is not flat", wrapper)
     if not np.isfinite([action_space.low, action_space.high]).all():
-        raise UnsupportedSpaceError(
-            f"action space {action_space} is not bounded ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction"
-        )
+        wrapper = "wrap it in gymnasium.wrappers.RescaleAction or ClipAction"
+        refuse("action", action_space, "is not bounded", wrapper)
+    span = action_space.high.astype(np.float64) - action_space.low
+    if not span.size or (span <= 0).any():
+        wrapper = "leave out what cannot be chosen (gymnasium.wrappers.TransformAction)"
+        refuse("action", action_space, "has numbers with a single value", wrapper)
+    if (span > np.finfo(np.float32).max).any():
+        wrapper = "wrap it in gymnasium.wrappers.RescaleAction"
+        refuse("action", action_space, "is too wide for float32", wrapper)
     return observation_space, action_space
 
 

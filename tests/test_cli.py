@@ -130,7 +130,7 @@ def test_agents_of_a_users_environment_are_compared_where_its_module_is(tmp_path
     assert "| A2C |" in compared.stdout
     lost = run(tmp_path, "compare", out, *options)
     assert lost.returncode == 2
-    assert lost.stderr.startswith("gtn-rl: error: no environment 'my_env:Thermostat-v0'")
+    assert lost.stderr.startswith("gtn-rl: error: no module 'my_env': run from the folder")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

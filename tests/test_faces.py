@@ -159,7 +159,7 @@ def test_vec_env_speaks_sb3(saved):
 
 
 def test_n_envs_must_be_positive(saved):
-    with pytest.raises(UsageError, match="n_envs"):
+    with pytest.raises(UsageError, match="number of environments must be at least 1, got 0"):
         gtn_rl.make_sb3_env(saved, n_envs=0)
 
 
@@ -241,3 +241,75 @@ def test_agents_that_count_from_zero_find_the_lowest_action(synthetic):
         assert greedy_returns(agent, "test/Minus-v0", 3, 0).tolist() == [1.0] * 3
     finally:
         gym.registry.pop("test/Minus-v0")
+
+
+@pytest.mark.parametrize(
+    ("space", "actions"),
+    [
+        (spaces.Discrete(3, start=1), (0, 4, -1, 1.0, np.nan, [1])),
+        (spaces.Discrete(2), (-1, 2)),
+        (spaces.Box(-1, 1, (2,)), ([np.nan, 0], [0.0], 0.0)),
+    ],
+)
+def test_actions_outside_the_space_are_refused(space, actions):
+    env = gtn_rl.SyntheticEnv(spaces.Box(-1, 1, (2,)), space)
+    single, vector = SyntheticGymEnv(env), SyntheticVectorEnv(env, 2)
+    single.reset(seed=0)
+    vector.reset(seed=0)
+    for action in actions:
+        for face, given in ((single, action), (vector, np.array([action, action]))):
+            with pytest.raises(UsageError, match="no actions of"):
+                face.step(given)
+    single.step(space.sample())
+    vector.step(vector.action_space.sample())
+
+
+def test_seeds_of_a_vector_are_one_for_each(env):
+    vector = SyntheticVectorEnv(env, 2)
+    with pytest.raises(UsageError, match="3 seeds for 2 environments"):
+        vector.reset(seed=[1, 2, 3])
+    first, again, other = (vector.reset(seed=seed)[0] for seed in ([1, 2], [1, 2], [1, None]))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(other, vector.reset(seed=[1, None])[0])
+
+
+def test_faces_of_one_core_have_their_own_generators(env):
+    one, two = (gtn_rl.make_sb3_env(env, 2) for _ in range(2))
+    for face in (one, two):
+        face.action_space.seed(5)
+    drawn = [one.action_space.sample() for _ in range(20)]
+    assert drawn == [two.action_space.sample() for _ in range(20)]
+
+
+def test_bounds_of_wide_integers_hold():
+    most = np.iinfo(np.int64)
+    box = spaces.Box(most.min, most.max, (2,), np.int64)
+    env = gtn_rl.SyntheticEnv(box, spaces.Discrete(2), std=np.full(2, 1e19))
+    seen, _ = SyntheticVectorEnv(env, 400).reset(seed=0)
+    bounds = env.initial(torch.zeros(1, 1, 4)), env.low, env.high
+    assert {most.min, most.max} < set(seen.flatten().tolist())
+    assert bounds[1].tolist() == [-(2.0**63)] * 2
+    # A cast beyond the bound would have come out at the other one.
+    assert abs((seen == most.min).mean() - (seen == most.max).mean()) < 0.1
+
+
+def test_the_default_dtype_of_torch_changes_nothing(saved):
+    seen = []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            for core in (
+                saved,
+                gtn_rl.SyntheticEnv(spaces.Box(-1, 1, (4,)), spaces.Box(-1, 1, (2,)), horizon=3),
+            ):
+                vec = gtn_rl.make_sb3_env(core, 3, seed=0)
+                vec.action_space.seed(0)
+                vec.reset()
+                actions = np.stack([vec.action_space.sample() for _ in range(3)])
+                seen += vec.step(actions)[:2]
+        finally:
+            torch.set_default_dtype(torch.float32)
+    for one, two in zip(seen[:4], seen[4:], strict=True):
+        assert one.dtype == two.dtype == np.float32
+        np.testing.assert_array_equal(one, two)

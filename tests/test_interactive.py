@@ -16,10 +16,10 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import State, SyntheticEnv
 from gtn_rl.envs.targets import describe
-from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.gradients import one_per_learner
 from gtn_rl.inner.training import inner_loop
+from gtn_rl.inner.worlds import SyntheticWorld
 from gtn_rl.stages.world_model import explore, fit_dynamics
 
 BOX = spaces.Box(-2.0, 1.0, (2,))

@@ -137,14 +137,14 @@ def test_sb3_episodes_that_never_end_by_themselves_restart_with_reset():
 def test_stock_agents_train_through_all_phases(algorithm, action_space, settings):
     env = make_env(action_space, phases=PHASES)
     vec = gtn_rl.make_sb3_env(env, n_envs=2, budget=48)
-    progress = vec._episodes._progress
+    episodes = vec._episodes
     agent = algorithm(
         "MlpPolicy", vec, seed=0, device="cpu", policy_kwargs={"net_arch": [8]}, **settings
     )
     agent.learn(32)
-    assert progress.now == pytest.approx(32 / 48)
+    assert episodes.progress == pytest.approx(32 / 48)
     agent.learn(32, reset_num_timesteps=False)
-    assert progress.now == 1.0
+    assert episodes.progress == 1.0
 
 
 def test_compare_lets_an_agent_go_through_all_phases(tmp_path, monkeypatch):

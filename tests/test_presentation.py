@@ -10,7 +10,7 @@ from gymnasium.utils.seeding import np_random
 import gtn_rl
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs import lessons
-from gtn_rl.envs.edge import to_core
+from gtn_rl.envs.episodes import to_core
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.envs.presentation import FIELDS, Phase, at, decode, encode
 from gtn_rl.inner.optimal import optimal_policy

@@ -21,9 +21,9 @@ from gtn_rl.agents.spec import parse_learners
 from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
-from gtn_rl.envs.rewarded import RewardedWorld
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import ArtifactError, UsageError
+from gtn_rl.inner.worlds import RewardedWorld
 from gtn_rl.io.artifact import read_config
 
 BOX = spaces.Box(-np.inf, np.inf, (2,))

@@ -19,9 +19,9 @@ from gtn_rl.agents.spec import OPTIMAL, Spec
 from gtn_rl.agents.stock import ON_POLICY, train_stock_like
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.world import SyntheticWorld
 from gtn_rl.inner.gradients import M, clip_data_to_median, one_per_learner
 from gtn_rl.inner.optimal import Optimal
+from gtn_rl.inner.worlds import SyntheticWorld
 from gtn_rl.spaces import action_size, halves
 
 _TOGETHER = 8192

@@ -15,11 +15,11 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.config import Outer, TrainConfig
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
-from gtn_rl.envs.rewarded import RewardedWorld
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.training import interact
+from gtn_rl.inner.worlds import RewardedWorld
 from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import from_pretrained, total_costs
 from gtn_rl.io.reward_artifact import save_reward
