@@ -78,6 +78,11 @@ def describe(target: str | Factory) -> Target:
         UnsupportedSpaceError: Its spaces are not supported.
     """
     factory = None if isinstance(target, str) else target
+    if factory is not None and not callable(factory):
+        raise UsageError(
+            f"the target is a {type(target).__name__}: give a Gymnasium id, or a function that "
+            "makes a new environment each time"
+        )
     try:
         env = gym.make(target) if isinstance(target, str) else target()
     except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
@@ -89,7 +94,7 @@ def describe(target: str | Factory) -> Target:
         raise UsageError(
             f"no environment {target!r} in Gymnasium.{did_you_mean(str(target), gym.registry)}"
         ) from error
-    except gym.error.DependencyNotInstalled as error:
+    except gym.error.Error as error:  # A dependency, or a malformed or deprecated id.
         raise UsageError(f"environment {target!r} cannot be made: {error}") from error
     try:
         observation_space, action_space = check_spaces(env.observation_space, env.action_space)

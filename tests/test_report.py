@@ -25,7 +25,7 @@ def comparison():
 
 
 def test_table_and_caption_say_what_was_measured(comparison):
-    assert "| PPO | gtn_rl/CartPole-v1 | 2,048 | 499.9 | 499.9 |" in table(comparison)
+    assert "| PPO | gtn_rl/CartPole-v1 | 2,048 | 500 | 500 |" in table(comparison)
     assert "10 seeds, final agents, deterministic, 3 episodes" in caption(comparison)
     assert "1,000,000 real steps, 40 s" in caption(comparison)
 
