@@ -13,6 +13,13 @@ from gtn_rl.errors import UnsupportedSpaceError
 
 SUPPORTED = "supported are flat Box observations and Discrete or bounded flat Box actions"
 
+_HOW = (
+    ", in a function that gtn-rl is given as --wrap module:function, or in the function that makes "
+    "it and is given to gtn_rl.train"
+)
+_MOST = 2_000
+"""Numbers in an observation that are worth flattening; an image has more."""
+
 
 def first_action(space: spaces.Space[Any]) -> int:
     """The lowest action of a `Discrete` space; 0 for others.
@@ -37,34 +44,31 @@ def check_spaces(
     Raises:
         UnsupportedSpaceError: Another kind of space; the message says which wrapper helps.
     """
-    if not isinstance(observation_space, spaces.Box):
+    seen, acted = observation_space, action_space
+    if not isinstance(seen, spaces.Box) or len(seen.shape) != 1:
+        text = f"observation space {seen if not isinstance(seen, spaces.Box) else seen.shape}"
+        size = spaces.flatdim(seen) if seen.is_np_flattenable else 0
+        if size > _MOST:
+            advice = f"{size:,} numbers are too many to learn: wrap it so that it says less"
+        elif size:
+            advice = "wrap it in gymnasium.wrappers.FlattenObservation"
+        else:
+            advice = "wrap it so that it gives one vector"
+        raise UnsupportedSpaceError(f"{text} is not a flat Box ({SUPPORTED}): {advice}{_HOW}")
+    if isinstance(acted, spaces.Discrete):
+        return seen, acted
+    if not isinstance(acted, spaces.Box) or len(acted.shape) != 1:
+        advice = "wrap it with gymnasium.wrappers.TransformAction, so that it takes "
+        advice += "a vector" if isinstance(acted, spaces.Box) else "one of a few actions"
         raise UnsupportedSpaceError(
-            f"observation space {observation_space} is not a Box ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.FlattenObservation"
+            f"action space {acted} is neither Discrete nor a flat Box ({SUPPORTED}): {advice}{_HOW}"
         )
-    if len(observation_space.shape) != 1:
+    if not np.isfinite([acted.low, acted.high]).all():
         raise UnsupportedSpaceError(
-            f"observation space of shape {observation_space.shape} is not flat ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.FlattenObservation"
+            f"action space {acted} is not bounded ({SUPPORTED}): "
+            f"wrap it in gymnasium.wrappers.RescaleAction or ClipAction{_HOW}"
         )
-    if isinstance(action_space, spaces.Discrete):
-        return observation_space, action_space
-    if not isinstance(action_space, spaces.Box):
-        raise UnsupportedSpaceError(
-            f"action space {action_space} is neither Discrete nor a Box ({SUPPORTED}): "
-            "wrap the environment so that it takes one of a few actions"
-        )
-    if len(action_space.shape) != 1:
-        raise UnsupportedSpaceError(
-            f"action space of shape {action_space.shape} is not flat ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.TransformAction"
-        )
-    if not np.isfinite([action_space.low, action_space.high]).all():
-        raise UnsupportedSpaceError(
-            f"action space {action_space} is not bounded ({SUPPORTED}): "
-            "wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction"
-        )
-    return observation_space, action_space
+    return seen, acted
 
 
 def action_size(space: spaces.Discrete | spaces.Box) -> int:

@@ -85,7 +85,11 @@ def describe(target: str | Factory) -> Target:
         )
     try:
         env = gym.make(target) if isinstance(target, str) else target()
-    except (gym.error.UnregisteredEnv, ModuleNotFoundError) as error:
+    except (gym.error.UnregisteredEnv, ImportError) as error:
+        module = str(target).partition(":")[0]
+        lost = isinstance(error, ImportError) and not module.startswith(error.name or "?")
+        if lost and ":" in str(target):
+            raise UsageError(f"environment {target!r} cannot be made: {error}") from error
         if target in gym.registry or factory is not None:
             raise UsageError(
                 f"environment {target!r} cannot be made: {error}. Gymnasium's MuJoCo tasks need "

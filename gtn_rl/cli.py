@@ -295,7 +295,8 @@ def command_of(name: str, arguments: Sequence[str]) -> Callable[..., int]:
             importlib.import_module("gtn_rl.supervised.commands"), name
         )
         return chosen
-    return {"compare": compare, "show": show, "zoo": zoo}[name]
+    others: dict[str, Callable[..., int]] = {"compare": compare, "show": show, "zoo": zoo}
+    return others[name]
 
 
 _WITH_NAMES = ("--out", "--init")

@@ -219,18 +219,7 @@ def compare(
     if resume:
         cells = _known(cells, empty, out, seeds, episodes)
     tasks = [
-        (
-            number,
-            _Task(
-                cell.algorithm,
-                cell.steps,
-                cell.environment,
-                str(artifact),
-                target,
-                first_seed + seed,
-                episodes,
-            ),
-        )
+        (number, _Task(*cell.key, str(artifact), target, first_seed + seed, episodes))
         for number, cell in enumerate(cells)
         for seed in range(len(cell.returns), seeds)
     ]
