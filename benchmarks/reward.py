@@ -28,10 +28,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 import gtn_rl
-from gtn_rl.config import Search
+from gtn_rl.config import Search, reward_config
 from gtn_rl.envs.reward import LearnedReward
 from gtn_rl.io.artifact import read_config
-from gtn_rl.modes.reward import reward_config_for
 
 RESULTS = Path(__file__).parent / "results" / "reward.json"
 CLIFF = Path("runs/reward/cliff")
@@ -112,7 +111,7 @@ def main(arguments: Arguments) -> None:
         if name == "cliff" and not CLIFF.exists():
             # -13 is the shortest way. No other task needs so many generations of novelty search.
             config = replace(
-                reward_config_for("cliff"), max_minutes=arguments.minutes, target_return=-14.0,
+                reward_config(), max_minutes=arguments.minutes, target_return=-14.0,
                 search=Search(generations=80),
             )  # fmt: skip
             gtn_rl.train_reward(cliff, CLIFF, config, progress_bar=False)

@@ -13,9 +13,8 @@ from pathlib import Path
 import tyro
 
 from gtn_rl import compare
-from gtn_rl.cli import read_log
 from gtn_rl.evaluation.compare import Comparison
-from gtn_rl.evaluation.report import caption, figure, table
+from gtn_rl.evaluation.report import caption, figure, read_log, table
 
 HERE = Path(__file__).parent
 NAME = "gtn_rl/CartPole-v1"

@@ -6,26 +6,27 @@ Importing the package registers its synthetic environments in Gymnasium:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from gtn_rl.config import TrainConfig
-from gtn_rl.envs.presentation import Phase
-from gtn_rl.envs.reward import LearnedReward, RewardNetwork
-from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.evaluation.compare import compare
-from gtn_rl.io.artifact import from_pretrained, save_pretrained
-from gtn_rl.io.pairs_artifact import load_pairs, save_pairs
 from gtn_rl.io.registration import register, register_shipped
-from gtn_rl.io.reward_artifact import load_reward, save_reward
-from gtn_rl.modes.distill import clone_returns, distill
-from gtn_rl.modes.distill_config import DistillConfig
-from gtn_rl.modes.pairs import Pairs
-from gtn_rl.modes.reward import train_reward
-from gtn_rl.run import Result
-from gtn_rl.train import train
 
 if TYPE_CHECKING:
+    from gtn_rl.config import TrainConfig
+    from gtn_rl.envs.presentation import Phase
+    from gtn_rl.envs.reward import LearnedReward, RewardNetwork
     from gtn_rl.envs.sb3 import make_sb3_env
+    from gtn_rl.envs.synthetic import SyntheticEnv
+    from gtn_rl.evaluation.compare import compare
+    from gtn_rl.io.artifact import from_pretrained, save_pretrained
+    from gtn_rl.io.pairs_artifact import load_pairs, save_pairs
+    from gtn_rl.io.reward_artifact import load_reward, save_reward
+    from gtn_rl.modes.distill import clone_returns, distill
+    from gtn_rl.modes.distill_config import DistillConfig
+    from gtn_rl.modes.pairs import Pairs
+    from gtn_rl.modes.reward import train_reward
+    from gtn_rl.modes.train import train
+    from gtn_rl.run import Result
 
 __version__ = "0.2.0"
 
@@ -53,14 +54,37 @@ __all__ = [
     "train_reward",
 ]
 
+_HOMES = {
+    "config": ("TrainConfig",),
+    "envs.presentation": ("Phase",),
+    "envs.reward": ("LearnedReward", "RewardNetwork"),
+    "envs.sb3": ("make_sb3_env",),
+    "envs.synthetic": ("SyntheticEnv",),
+    "evaluation.compare": ("compare",),
+    "io.artifact": ("from_pretrained", "save_pretrained"),
+    "io.pairs_artifact": ("load_pairs", "save_pairs"),
+    "io.reward_artifact": ("load_reward", "save_reward"),
+    "modes.distill": ("clone_returns", "distill"),
+    "modes.distill_config": ("DistillConfig",),
+    "modes.pairs": ("Pairs",),
+    "modes.reward": ("train_reward",),
+    "run": ("Result",),
+    "modes.train": ("train",),
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Stable-Baselines3 takes a second to import; most of the library does without it.
-    if name == "make_sb3_env":
-        from gtn_rl.envs.sb3 import make_sb3_env
-
-        return make_sb3_env
+    # Torch and Stable-Baselines3 take seconds to import: only what is used is loaded.
+    for home, names in _HOMES.items():
+        if name in names:
+            # Kept: the next use costs nothing.
+            globals()[name] = getattr(importlib.import_module(f"gtn_rl.{home}"), name)
+            return globals()[name]
     raise AttributeError(f"module 'gtn_rl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 register_shipped()

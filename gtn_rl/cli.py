@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-import csv
-import math
+import importlib
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import tyro
+from tyro.conf import Positional
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.errors import GTNError
-from gtn_rl.modes.distill_config import DistillConfig, distillation_for
-from gtn_rl.supervised.config import SupervisedConfig
-from gtn_rl.targets import config_for
+from gtn_rl.errors import GTNError, UsageError, did_you_mean
+from gtn_rl.modes.distill_config import DistillConfig
+from gtn_rl.targets import TARGETS, config_for
 
 if TYPE_CHECKING:
+    from gtn_rl.envs.factory import Made
     from gtn_rl.run import Result
 
+# No torch here, which takes a second to import: help, the zoo and errors do without it.
+
+COMMANDS = {
+    "train": "Meta-train a synthetic environment for a real one.",
+    "compare": "Train stock SB3 agents in a synthetic and in the real environment; score them.",
+    "show": "Print the card of an artifact.",
+    "zoo": "List the shipped synthetic environments.",
+    "reward": "Learn a reward with which agents soon do well on the real dynamics.",
+    "distill": "Learn a few (state, action) pairs from which fresh policies are cloned.",
+    "supervised": "Meta-train a teacher of classifiers: the original GTN.",
+    "search": "Search networks by short trainings by such a teacher.",
+}
+
+_HELP = """usage: gtn-rl COMMAND ...   (gtn-rl COMMAND --help lists its settings)
+
+Generative Teaching Networks for reinforcement learning.
+
+{commands}
+
+other options:
+  --version
+  --tyro-print-completion {{bash,zsh,tcsh}}   completions for the shell"""
+
 
 @dataclass(frozen=True)
-class Train:
-    """Meta-train a synthetic environment for a real one."""
-
-    target: tyro.conf.Positional[str]
-    """Gymnasium id of the real environment, e.g. CartPole-v1."""
+class Place:
+    """Where a run is kept."""
 
     out: Path
     """Folder for the artifact, the logs and the checkpoints."""
@@ -41,347 +62,284 @@ class Train:
     progress: bool = True
     """Show a progress bar."""
 
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    """Settings of the training."""
-
-    def run(self) -> int:
-        """Train; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.evaluation.verdict import verdict
-        from gtn_rl.train import train
-
-        result = train(
-            self.target, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress, command=_command(),
+    def run(self, trainer: Callable[..., Result], *what: Any, **settings: Any) -> Result:
+        """What a trainer makes of it, with this command on record."""
+        return trainer(
+            *what, out=self.out, resume=self.resume, progress_bar=self.progress,
+            command="gtn-rl " + shlex.join(sys.argv[1:]), **settings,
         )  # fmt: skip
-        said = verdict(self.target, result.scores)
-        return _report(result, self.out, "train", self.target, said, "compare")
+
+    def report(self, result: Result, verb: str, target: object, said: str, then: str) -> int:
+        """Print what came of a run; the exit code, 130 after Ctrl-C, as shells expect."""
+        again = f"gtn-rl {verb} {target} --out {self.out} --resume goes on"
+        code = 130 if result.stopped == "interrupted" else 0
+        if not (self.out / "config.json").is_file():
+            print(f"{result.stopped} before there was anything to save; {again}")
+            return code
+        why = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
+        real = "real examples" if verb == "supervised" else "real steps"
+        print(f"{why}{result.real_steps:,} {real}, {result.seconds:.0f} s")
+        print(f"{said}\nartifact: {self.out}")
+        if then:
+            print(f"next: gtn-rl {then}")
+        if code:
+            print(again)
+        return code
 
 
 @dataclass(frozen=True)
-class Distill:
-    """Learn a few (state, action) pairs from which fresh policies are cloned."""
+class Real:
+    """How the real environment is made."""
 
-    target: tyro.conf.Positional[str]
-    """Gymnasium id of the real environment, e.g. CartPole-v1."""
+    env_kwargs: str = "{}"
+    """Arguments of gymnasium.make, as JSON: '{"gravity": 5}'."""
 
-    out: Path
-    """Folder for the pairs, the logs and the checkpoints."""
+    wrap: str = ""
+    """A function that wraps the environment, as module:function, such as my_env:flatten; the module
+    may be in the working directory."""
 
-    resume: bool = False
-    """Go on with the run that the folder holds."""
+    def make(self, id: str) -> str | Made:
+        """The id, or what makes it as asked."""
+        from gtn_rl.envs.factory import made
 
-    progress: bool = True
-    """Show a progress bar."""
-
-    config: Annotated[DistillConfig, tyro.conf.arg(name="")] = field(default_factory=DistillConfig)
-    """Settings of the distillation."""
-
-    def run(self) -> int:
-        """Distill; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.modes.distill import distill
-
-        result = distill(
-            self.target, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress, command=_command(),
-        )  # fmt: skip
-        said = (
-            f"fresh policies cloned from {self.config.pairs} pairs in {self.config.steps} steps "
-            f"score {result.score:.1f} on {self.target}"
-        )
-        return _report(result, self.out, "distill", self.target, said, "show")
+        return made(id, self.env_kwargs, self.wrap)
 
 
-@dataclass(frozen=True)
-class Reward:
-    """Learn a reward with which agents soon do well on the real dynamics."""
-
-    target: tyro.conf.Positional[str]
-    """Gymnasium id of the real environment, e.g. CartPole-v1."""
-
-    out: Path
-    """Folder for the reward network, the logs and the checkpoints."""
-
-    form: str = "action"
-    """Of the network: action, state or potential."""
-
-    additive: bool = False
-    """Add the learned reward to the real one instead of replacing it."""
-
-    terms: bool = False
-    """Show the network of form state the real reward as well."""
-
-    resume: bool = False
-    """Go on with the run that the folder holds."""
-
-    progress: bool = True
-    """Show a progress bar."""
-
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    """Settings of the meta-training."""
-
-    def run(self) -> int:
-        """Train; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.modes.reward import train_reward
-
-        result = train_reward(
-            self.target, self.out, self.config, form=self.form, additive=self.additive,
-            terms=self.terms, resume=self.resume, progress_bar=self.progress, command=_command(),
-        )  # fmt: skip
-        said = f"fresh learners trained with it score {result.score:.1f} on {self.target}"
-        return _report(result, self.out, "reward", self.target, said, "show")
+Flat = tyro.conf.arg(name="")
+_HERE: Any = Real()
 
 
-@dataclass(frozen=True)
-class Compare:
-    """Train stock SB3 agents in the synthetic and in the real environment and score them."""
+def train(
+    target: Positional[str],
+    place: Annotated[Place, Flat],
+    config: Annotated[TrainConfig, Flat],
+    real: Annotated[Real, Flat] = _HERE,
+) -> int:
+    """Meta-train a synthetic environment for a real one.
 
-    artifact: tyro.conf.Positional[str]
-    """Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder."""
+    Args:
+        target: Gymnasium id of the real environment, e.g. CartPole-v1.
+    """
+    import gtn_rl
+    from gtn_rl.evaluation.verdict import verdict
 
-    algos: tuple[str, ...] = ()
-    """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
-    Stable-Baselines3 that handle the action space if not given."""
-
-    steps: int | None = None
-    """Environment steps of each agent, in either environment; as many as the synthetic one was made
-    for if not given."""
-
-    seeds: int = 10
-    """Agents of each algorithm in each environment."""
-
-    episodes: int = 20
-    """Real episodes with which each final agent is scored."""
-
-    real: bool = True
-    """Train in the real environment as well."""
-
-    jobs: int = 1
-    """Processes."""
-
-    json: Path | None = None
-    """File for the summary and all raw scores; comparison.json in the artifact's folder, or in the
-    working directory for a shipped one, if not given."""
-
-    figure: Path | None = None
-    """File for the figure (png, svg, pdf); beside the JSON file if not given."""
-
-    progress: bool = True
-    """Show a progress bar."""
-
-    def run(self) -> int:
-        """Compare, print the table, save scores and figure."""
-        from gtn_rl.evaluation.compare import compare
-        from gtn_rl.evaluation.report import caption, figure, table
-
-        folder = Path(self.artifact)
-        scores = self.json or (folder if folder.is_dir() else Path()) / "comparison.json"
-        drawing = self.figure or scores.with_suffix(".png")
-        comparison = compare(
-            self.artifact, algos=self.algos, steps=self.steps, seeds=self.seeds,
-            episodes=self.episodes, real=self.real, jobs=self.jobs, progress_bar=self.progress,
-        )  # fmt: skip
-        # Scores first: a figure that cannot be drawn must not cost what was computed.
-        comparison.save(scores)
-        print(f"{table(comparison)}\n\n{caption(comparison)}\n\n{comparison.verdict()}")
-        print(f"scores: {scores}")
-        print(f"figure: {figure(comparison, drawing, read_log(folder / 'log.csv'))}")
-        return 0
+    made = real.make(target)
+    result = place.run(gtn_rl.train, made, config=config)
+    said, options = verdict(str(made), result.scores), str(made).removeprefix(target)
+    return place.report(result, "train", made, said, f"compare {place.out}{options}")
 
 
-@dataclass(frozen=True)
-class Show:
-    """Print the card of a synthetic environment or of distilled pairs."""
+def distill(
+    target: Positional[str],
+    place: Annotated[Place, Flat],
+    config: Annotated[DistillConfig, Flat],
+    real: Annotated[Real, Flat] = _HERE,
+) -> int:
+    """Learn a few (state, action) pairs from which fresh policies are cloned.
 
-    artifact: tyro.conf.Positional[str]
-    """Name of a shipped environment, or a folder."""
+    Args:
+        target: Gymnasium id of the real environment, e.g. CartPole-v1.
+    """
+    import gtn_rl
+    from gtn_rl.evaluation.verdict import digits
 
-    def run(self) -> int:
-        """Print it."""
-        from gtn_rl.io.artifact import read_config
-        from gtn_rl.io.card import render_card
-
-        print(render_card(read_config(self.artifact)))
-        return 0
-
-
-@dataclass(frozen=True)
-class Zoo:
-    """List the shipped synthetic environments: target, size, cost and what agents reach."""
-
-    def run(self) -> int:
-        """Print the table."""
-        from gtn_rl.zoo import table
-
-        print(table())
-        return 0
-
-
-@dataclass(frozen=True)
-class Supervised:
-    """Meta-train a teacher of classifiers: the original Generative Teaching Network."""
-
-    data: tyro.conf.Positional[str]
-    """digits, mnist1d, mnist, fashion-mnist or cifar10."""
-
-    out: Path
-    """Folder for the artifact, the logs and the checkpoints."""
-
-    data_folder: Path | None = None
-    """Folder with the files of mnist, fashion-mnist or cifar10; nothing is downloaded."""
-
-    resume: bool = False
-    """Go on with the run that the folder holds."""
-
-    progress: bool = True
-    """Show a progress bar."""
-
-    config: Annotated[SupervisedConfig, tyro.conf.arg(name="")] = field(
-        default_factory=SupervisedConfig
+    made = real.make(target)
+    result = place.run(gtn_rl.distill, made, config=config)
+    said = (
+        f"fresh policies cloned from {config.pairs} pairs in {config.steps} steps "
+        f"score {digits(result.score)} on {made}"
     )
-    """Settings of the training."""
-
-    def run(self) -> int:
-        """Train; 130 after Ctrl-C, as shells expect."""
-        from gtn_rl.supervised import train
-
-        result = train(
-            self.data, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
-            command=_command(),
-        )  # fmt: skip
-        said = (
-            f"fresh learners after {self.config.inner_steps} steps: "
-            f"{result.scores.get('validation', math.nan):.1f} % of the validation and "
-            f"{result.scores.get('test', math.nan):.1f} % of the test set right"
-        )
-        return _report(result, self.out, "supervised", self.data, said, "")
+    return place.report(result, "distill", made, said, f"show {place.out}")
 
 
-@dataclass(frozen=True)
-class Search:
-    """Search networks by short trainings by a teacher, then train the best on real data."""
+def reward(
+    target: Positional[str],
+    place: Annotated[Place, Flat],
+    config: Annotated[TrainConfig, Flat],
+    form: str = "action",
+    additive: bool = False,
+    terms: bool = False,
+    real: Annotated[Real, Flat] = _HERE,
+) -> int:
+    """Learn a reward with which agents soon do well on the real dynamics.
 
-    teacher: tyro.conf.Positional[Path]
-    """Folder of a teacher, as gtn-rl supervised makes it."""
+    Args:
+        target: Gymnasium id of the real environment, e.g. CartPole-v1.
+        form: Of the network: action, state or potential.
+        additive: Add the learned reward to the real one instead of replacing it.
+        terms: Show the network of form state the real reward as well.
+    """
+    import gtn_rl
+    from gtn_rl.evaluation.verdict import digits
 
-    data_folder: Path | None = None
-    """Folder with the files of mnist, fashion-mnist or cifar10."""
-
-    trials: int = 60
-    """Networks that are tried with the teacher."""
-
-    max_params: int | None = None
-    """Networks with more parameters are not tried."""
-
-    max_latency_us: float | None = None
-    """Nor those that take longer than this for one example, on this machine."""
-
-    max_memory_kb: float | None = None
-    """Nor those whose parameters take more than this."""
-
-    real_steps: int = 2_000
-    """Steps on real data for each network of the Pareto front."""
-
-    seed: int = 0
-    """Seed of the search."""
-
-    def run(self) -> int:
-        """Search, train the front on real data, print it."""
-        from gtn_rl.supervised import load, load_teacher, saved_task
-        from gtn_rl.supervised.search import front_table, search
-        from gtn_rl.supervised.space import Limits
-
-        data = load(saved_task(self.teacher), self.data_folder)
-        teacher, config = load_teacher(self.teacher, data)
-        found = search(
-            teacher, data, config,
-            trials=self.trials, seed=self.seed,
-            limits=Limits(self.max_params, self.max_latency_us, self.max_memory_kb),
-        )  # fmt: skip
-        print(front_table(found, data, self.real_steps, self.seed))
-        return 0
+    made = real.make(target)
+    result = place.run(
+        gtn_rl.train_reward, made, config=config, form=form, additive=additive, terms=terms
+    )
+    said = f"fresh learners trained with it score {digits(result.score)} on {made}"
+    return place.report(result, "reward", made, said, f"show {place.out}")
 
 
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Distill, tyro.conf.subcommand("distill")]
-    | Annotated[Reward, tyro.conf.subcommand("reward")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Show, tyro.conf.subcommand("show")]
-    | Annotated[Supervised, tyro.conf.subcommand("supervised")]
-    | Annotated[Search, tyro.conf.subcommand("search")]
-    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
-)
+def compare(
+    artifact: Positional[str],
+    algos: tuple[str, ...] = (),
+    steps: int | None = None,
+    seeds: int = 10,
+    episodes: int = 20,
+    train_real: Annotated[bool, tyro.conf.arg(name="real")] = True,
+    jobs: int = 1,
+    json: Path | None = None,
+    figure: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    real: Annotated[Real, Flat] = _HERE,
+) -> int:
+    """Train stock SB3 agents in the synthetic and in the real environment and score them.
 
+    Args:
+        artifact: Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder.
+        algos: Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
+            Stable-Baselines3 that handle the action space if not given.
+        steps: Environment steps of each agent, in either environment; as many as the synthetic one
+            was made for if not given.
+        seeds: Agents of each algorithm in each environment.
+        episodes: Real episodes with which each final agent is scored.
+        train_real: Train in the real environment as well.
+        jobs: Processes.
+        json: File for the summary and all raw scores, written after each agent; comparison.json in
+            the artifact's folder, or in the working directory for a shipped one, if not given.
+        figure: File for the figure (png, svg, pdf); beside the JSON file if not given.
+        resume: Go on with what that file holds.
+        progress: Show a progress bar.
+    """
+    from gtn_rl.envs.factory import as_made
+    from gtn_rl.evaluation import report
+    from gtn_rl.evaluation.compare import compare
+    from gtn_rl.io.artifact import read_config
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a run's `log.csv`, empty cells left out; no rows if there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-
-
-Parsed = Train | Distill | Reward | Compare | Show | Supervised | Search | Zoo
-
-
-def _command() -> str:
-    """How to do this again."""
-    return "gtn-rl " + shlex.join(sys.argv[1:])
-
-
-def _report(result: Result, out: Path, verb: str, target: str, said: str, following: str) -> int:
-    """Print what came of a run; the exit code, 130 after Ctrl-C, as shells expect."""
-    again = f"gtn-rl {verb} {target} --out {out} --resume goes on"
-    if not (out / "config.json").is_file():
-        print(f"{result.stopped} before there was anything to save; {again}")
-        return 130 if result.stopped == "interrupted" else 0
-    why = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
-    steps, seconds = f"{result.real_steps:,}", f"{result.seconds:.0f}"
-    real = "real examples" if verb == "supervised" else "real steps"
-    print(f"{why}{steps} {real}, {seconds} s\n{said}\nartifact: {out}")
-    if following:
-        print(f"next: gtn-rl {following} {out}")
-    if result.stopped == "interrupted":
-        print(again)
+    folder = Path(artifact)
+    scores = json or (folder if folder.is_dir() else Path()) / "comparison.json"
+    drawing = figure or scores.with_suffix(".png")
+    # Before anything is spent.
+    plots = report.check_figure(drawing, asked=figure is not None)
+    target = as_made(read_config(artifact)["target"], real.env_kwargs, real.wrap)
+    comparison = compare(
+        artifact, target, algos=algos, steps=steps, seeds=seeds, episodes=episodes, real=train_real,
+        jobs=jobs, out=scores, resume=resume, progress_bar=progress,
+    )  # fmt: skip
+    if comparison.cells:
+        print(f"{fitted(report.table(comparison))}\n\n{report.caption(comparison)}\n")
+        print(f"{comparison.verdict()}\nscores: {scores}")
+        if plots:
+            log = report.read_log(folder / "log.csv")
+            print(f"figure: {report.figure(comparison, drawing, log)}")
+        else:
+            print("figure: none, it needs pip install 'gtn_rl[plots]'")
+    if comparison.stopped:
+        print(f"{comparison.stopped}; the same command with --resume goes on")
         return 130
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> Parsed:
-    """The command, with what is asked of a known target as the defaults."""
-    draft = _parse(arguments, None)
-    if isinstance(draft, Train):
-        return _parse(arguments, replace(draft, config=config_for(draft.target)))
-    if isinstance(draft, Reward):
-        # Half of the library is behind it, and no other command needs that.
-        from gtn_rl.modes.reward import reward_config_for
+def show(artifact: Positional[str]) -> int:
+    """Print the card of an artifact.
 
-        return _parse(arguments, replace(draft, config=reward_config_for(draft.target)))
-    if isinstance(draft, Distill):
-        return _parse(arguments, replace(draft, config=distillation_for(draft.target)))
-    return draft
+    Args:
+        artifact: Name of a shipped environment, or a folder.
+    """
+    from gtn_rl.io.artifact import read_config
+    from gtn_rl.io.card import render_card
+
+    print(render_card(read_config(artifact)))
+    return 0
 
 
-def _parse(arguments: Sequence[str] | None, default: Train | Distill | Reward | None) -> Parsed:
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    command: Parsed = tyro.cli(
-        Command, prog="gtn-rl", args=arguments, description=__doc__, **options
+def zoo() -> int:
+    """List the shipped synthetic environments: target, size, cost and what agents reach."""
+    from gtn_rl.zoo import table
+
+    print(fitted(table()))
+    return 0
+
+
+def fitted(table: str) -> str:
+    """A Markdown table, or a block for each of its rows on a terminal too narrow for it."""
+    lines = table.splitlines()
+    columns = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or max(map(len, lines)) <= columns:
+        return table
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    wide = max(map(len, head))
+    blocks = (
+        "\n".join(f"{name:{wide}}  {cell}" for name, cell in zip(head, row, strict=True))
+        for row in rows
     )
-    return command
+    return "\n\n".join(blocks)
+
+
+def command_of(name: str, arguments: Sequence[str]) -> Callable[..., int]:
+    """The function of a command, with the defaults of the target that is among the arguments."""
+    if name == "train":
+        # A target is no option's value.
+        pairs = zip(["", *arguments], arguments, strict=False)
+        known = [now for before, now in pairs if now in TARGETS and before not in _WITH_NAMES]
+        return _with_default(train, config_for(known[0]) if known else TrainConfig())
+    if name == "distill":
+        return _with_default(distill, DistillConfig())
+    if name == "reward":
+        from gtn_rl.config import reward_config
+
+        return _with_default(reward, reward_config())
+    if name in ("supervised", "search"):
+        chosen: Callable[..., int] = getattr(
+            importlib.import_module("gtn_rl.supervised.commands"), name
+        )
+        return chosen
+    others: dict[str, Callable[..., int]] = {"compare": compare, "show": show, "zoo": zoo}
+    return others[name]
+
+
+_WITH_NAMES = ("--out", "--init")
+"""Options whose value may be called like a target."""
+
+
+def _with_default(command: Callable[..., int], config: Any) -> Callable[..., int]:
+    return partial(command, config=config)
+
+
+def parse(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name; its exit code."""
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        commands = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())
+        print(_HELP.format(commands=commands))
+        return 0
+    if name == "--version":
+        import gtn_rl
+
+        print(f"gtn_rl {gtn_rl.__version__}")
+        return 0
+    if name.startswith("--tyro-"):
+        every = {name: command_of(name, ()) for name in COMMANDS}
+        tyro.extras.subcommand_cli_from_dict(every, prog="gtn-rl", args=list(arguments))
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(
+            f"unknown command {name!r}: use one of {', '.join(COMMANDS)}."
+            f"{did_you_mean(name, COMMANDS)}"
+        )
+    return tyro.cli(command_of(name, rest), prog=f"gtn-rl {name}", args=rest)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; bad input ends it with one line on stderr and exit code 2."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        # Small networks gain nothing from more, and lose much beside other work.
-        torch.set_num_threads(1)
+    # Small networks gain nothing from more threads, and lose much beside other work.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if "" not in sys.path:
         # As `python` does: `my_env:MyEnv-v0` names a module in the working directory.
         sys.path.insert(0, "")
     try:
-        command = parse(arguments)
-        code = command.run()
+        code = parse(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = 130

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from gymnasium import spaces
-
-from gtn_rl.agents.draw import check_learners
-from gtn_rl.agents.spec import Spec, parse_learners
 from gtn_rl.errors import UsageError, did_you_mean
-from gtn_rl.outer.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+    from gtn_rl.agents.spec import Spec
+
+# No torch here, which takes a second to import: the command line's help and errors do without it.
 
 ESTIMATORS = ("evolution", "meta-gradient")
 EXECUTORS = ("batch", "processes", "ray")
+STRATEGIES = ("snes", "openai-es", "cma-es")
 PARTS = ("presentation", "reward", "shift", "spread", "dynamics")
 
 STOCK = "sb3:"
@@ -46,7 +50,49 @@ def positive(config: Any, *names: str) -> None:
             raise UsageError(f"{name} must be positive, got {getattr(config, name)}")
 
 
-def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_types(config: Any) -> None:
+    """Nothing, if every field of a dataclass of settings, and of its groups, has its type.
+
+    Raises:
+        UsageError: The first that has not.
+    """
+    for name, wanted in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _is(value, wanted):
+            text = str(wanted) if get_args(wanted) else wanted.__name__
+            raise UsageError(f"{name} must be of type {text}, got {value!r}")
+        if is_dataclass(value):
+            check_types(value)
+
+
+def _is(value: object, wanted: Any) -> bool:
+    """Whether a value has a type as settings use them; whole numbers are floats too."""
+    options = get_args(wanted)
+    if get_origin(wanted) is tuple:
+        of = options[:1] * len(value) if isinstance(value, tuple) and options[1] is ... else options
+        return isinstance(value, tuple) and len(value) == len(of) and all(map(_is, value, of))
+    if options:
+        return any(_is(value, option) for option in options)
+    if wanted in (int, float):
+        kinds: tuple[type, ...] = (int,) if wanted is int else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, wanted)
+
+
+def expect(config: object, kind: type) -> None:
+    """Nothing, if a trainer was given settings of its own kind.
+
+    Raises:
+        UsageError: It was not.
+    """
+    if not isinstance(config, kind):
+        raise UsageError(
+            f"config must be a {kind.__name__}, got a {type(config).__name__}: "
+            f"write {kind.__name__}(seed=1, ...)"
+        )
+
+
+def one_of(name: str, value: str, known: Collection[str]) -> None:
     """Nothing, if a value is one of those that are known.
 
     Raises:
@@ -69,11 +115,7 @@ class Search:
     """At most, while all of them have the same return."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         positive(self, "candidates", "generations")
 
 
@@ -95,11 +137,7 @@ class Pretrain:
     """Adam's first step size; it falls linearly to a tenth."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         positive(self, "copies", "learning_rate", "patience")
         if self.real_steps < 0:
             raise UsageError(f"real_steps must not be negative, got {self.real_steps}")
@@ -132,11 +170,7 @@ class Learners:
     """Bounds of those learners' learning rates, drawn log-uniformly."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         positive(self, "judges", "inner_steps", "batch_size")
         low, high = self.learning_rate
         if not 0 < low <= high:
@@ -179,11 +213,7 @@ class Outer:
     the rest if 0."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         positive(self, "every", "patience", "learning_rate")
         if min(self.steps, self.copies, self.deviation) < 0:
             raise UsageError("steps, copies and deviation must not be negative")
@@ -211,11 +241,7 @@ class Dynamics:
     needed: less memory, more time. Of all if 0."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         if min(self.real_steps, self.truncation, self.checkpointing) < 0:
             raise UsageError("real_steps, truncation and checkpointing must not be negative")
 
@@ -239,11 +265,7 @@ class Workers:
     then left out of the update with a warning."""
 
     def check(self) -> None:
-        """Reject values that cannot work; whoever holds these settings calls it.
-
-        Raises:
-            UsageError: The first such value.
-        """
+        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
         positive(self, "count", "timeout")
         one_of("executor", self.executor, EXECUTORS)
 
@@ -313,6 +335,7 @@ class TrainConfig:
         Raises:
             UsageError: The first such value.
         """
+        check_types(self)
         positive(self, "steps", "max_real_steps", "max_minutes", "horizon", "noise")
         one_of("estimator", self.estimator, ESTIMATORS)
         for part in (
@@ -356,7 +379,6 @@ class TrainConfig:
         Raises:
             UsageError: Learners are given that do not handle it.
         """
-        discrete = isinstance(space, spaces.Discrete)
         if self.stock:
             # Stable-Baselines3 takes a second to import.
             from gtn_rl.agents.sb3 import algorithm, check_action_space
@@ -365,11 +387,13 @@ class TrainConfig:
                 algorithm(name)
                 check_action_space(name, space)
             return self
+        from gtn_rl.agents.draw import check_learners
+
         for group in self.groups:
             check_learners(group, space, self.horizon)
         if self.learners.kinds:
             return self
-        kinds = _DEFAULT.get((self.horizon > 1, self.estimator == "evolution", discrete))
+        kinds = _DEFAULT.get((self.horizon > 1, self.estimator == "evolution", hasattr(space, "n")))
         if kinds is None:
             return self.stock_like(space, 2)
         return replace(self, learners=replace(self.learners, kinds=kinds))
@@ -377,7 +401,7 @@ class TrainConfig:
     def stock_like(self, space: spaces.Discrete | spaces.Box, count: int) -> TrainConfig:
         """These settings with learners that train as stock agents do, so many of each algorithm."""
         names = ["stock-ppo@tanh:64-64", "stock-a2c@tanh:64-64"]
-        if isinstance(space, spaces.Discrete):
+        if hasattr(space, "n"):
             names.append(f"stock-dqn@relu:64-64/{max(self.steps, _DQN_STEPS)}")
         kinds = tuple(f"{count}x{name}" for name in names)
         return replace(self, learners=replace(self.learners, kinds=kinds))
@@ -391,7 +415,12 @@ class TrainConfig:
     @property
     def groups(self) -> list[Spec]:
         """The other learners, parsed."""
-        return [parse_learners(text) for text in self.learners.kinds if not text.startswith(STOCK)]
+        texts = [text for text in self.learners.kinds if not text.startswith(STOCK)]
+        if not texts:
+            return []
+        from gtn_rl.agents.spec import parse_learners
+
+        return [parse_learners(text) for text in texts]
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -407,3 +436,11 @@ class TrainConfig:
     def num_learners(self) -> int:
         """All learners of one environment."""
         return sum(self.kinds.values())
+
+
+def reward_config() -> TrainConfig:
+    """The settings with which a reward is trained if nothing else is asked for."""
+    # Learners take some 30,000 real steps in an outer step, and as many for each member of a
+    # population; what evolves are hundreds of weights, not the few numbers of a presentation.
+    outer = Outer(steps=16, every=4, learning_rate=3e-3, strategy="snes", deviation=0.1)
+    return TrainConfig(estimator="meta-gradient", outer=outer)

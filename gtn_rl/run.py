@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from gtn_rl.inner.critic import Critic
 from gtn_rl.io import checkpoint
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Stage, outer_loop
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -324,6 +327,8 @@ def go(
         before: What the given start cost, if one is given.
         ready: Whether a teacher is one that can be saved as an artifact.
     """
+    if folder is None:
+        _LOG.warning("no folder is given (out): nothing of this run is saved")
 
     def save(run: Run, stage: Stage | None) -> None:
         if folder is None:

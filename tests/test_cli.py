@@ -1,13 +1,17 @@
 import json
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 import gtn_rl
-from gtn_rl.cli import main
+from gtn_rl.cli import fitted, main
+from gtn_rl.errors import GTNError, UsageError
+from gtn_rl.evaluation import compare as comparing
 
 TINY = (
     "--steps 256 --hidden 8 --search.candidates 8 --pretrain.real-steps 4000 --pretrain.copies 4 "
@@ -65,6 +69,18 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["compare", "gtn_rl/CartPole-v1", "--algos", "dqn:many"], "positive whole number"),
         (["compare", "gtn_rl/CartPole-v1", "--seeds", "0"], "seeds must be at least 1"),
         (["show", "{tmp}"], "config.json is missing"),
+        (["compere"], "unknown command 'compere'"),
+        (["train", "Cart Pole", "--out", "{tmp}/x"], "alformed environment ID"),
+        (["train", "Taxi-v2", "--out", "{tmp}/x"], "cannot be made"),
+        (["train", "no_module:X-v0", "--out", "{tmp}/x"], "no environment 'no_module:X-v0'"),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", "[5]"], "must be JSON such"),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", '{"a": 1}'], "argument 'a'"),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--wrap", "json:no"], "give module:function"),
+        (["compare", "CartPole-v1", "--figure", "{tmp}/x.gif"], "ends in .png, .svg or .pdf"),
+        (["compare", "CartPole-v1", "--json", "{tmp}"], "is a folder"),
+        (["compare", "CartPole-v1", "--json", "/dev/null/x.json"], "/dev/null"),
+        (["compare", "CartPole-v1", "--json", "{tmp}/x.json", "--resume"], "no comparison"),
+        (["compare", "CartPole-v1", "--wrap", "json:loads"], "leave --env-kwargs and --wrap out"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message):
@@ -138,3 +154,167 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     command = f"{program} zoo | true"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("--help", 0, "  compare     Train stock"),
+        ("train --help", 0, "--pretrain.real-steps"),
+        ("distill --help", 0, "--env-kwargs"),
+        ("reward --help", 0, "--additive"),
+        ("compare --help", 0, "--wrap"),
+        ("--version", 0, gtn_rl.__version__),
+        ("zoo", 0, "gtn_rl/CartPole-v1"),
+        ("trane", 2, "Did you mean 'train'?"),
+        ("train CartPole-v1 --out x --steps many", 2, "--steps"),
+        ("train CartPole-v1 --out x --outer.population 5", 2, "population must be even"),
+    ],
+)
+def test_help_the_zoo_and_errors_do_without_torch(arguments, code, said):
+    """`python -m gtn_rl` is the same program."""
+    words = [sys.executable, "-X", "importtime", "-m", "gtn_rl", *arguments.split()]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    imported = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    rest = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == code
+    assert said in done.stdout + "\n".join(rest)
+    assert len(imported) > 100
+    assert not [line for line in imported if line.split("|")[-1].strip() == "torch"]
+
+
+def test_the_completion_of_shells_knows_all_commands(capsys):
+    code, printed, _ = call(capsys, "--tyro-print-completion", "bash")
+    assert code == 0
+    assert all(name in printed for name in ("supervised", "--pretrain.real-steps", "--env-kwargs"))
+
+
+def test_a_table_that_is_too_wide_is_shown_in_blocks(monkeypatch):
+    table = "| agent | IQM |\n| --- | ---: |\n| PPO | 9 |\n| DQN | 8 |"
+    assert fitted(table) == table
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "12")
+    assert fitted(table) == "agent  PPO\nIQM    9\n\nagent  DQN\nIQM    8"
+    monkeypatch.setenv("COLUMNS", "80")
+    assert fitted(table) == table
+
+
+WRAPPERS = """
+import gymnasium as gym
+
+def shifted(env):
+    "Rewards of 3 a step, so that whoever is not wrapped can be told."
+    return gym.wrappers.TransformReward(env, lambda reward: 3 * reward)
+"""
+
+
+def test_a_real_environment_of_other_arguments_that_is_wrapped(tmp_path):
+    """From training to comparison, in worker processes too, and recorded for who comes later."""
+    (tmp_path / "mine.py").write_text(WRAPPERS)
+    options = ["--env-kwargs", '{"sutton_barto_reward": true}', "--wrap", "mine:shifted"]
+
+    def run(*arguments):
+        words = [sys.executable, "-m", "gtn_rl", *arguments, "--no-progress"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    workers = ["--workers.executor", "processes", "--learners.kinds", "1xpg@tanh:8"]
+    done = run("train", "CartPole-v1", "--out", "run", *TINY.split(), *options, *workers)
+    assert done.returncode == 0, done.stderr
+    assert "next: gtn-rl compare run --env-kwargs '{\"sutton_barto_reward\": true}' --wrap" in (
+        done.stdout
+    )
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert "--wrap mine:shifted" in config["training"]["command"]
+    # Sutton and Barto's reward is 0, and -1 where the pole falls.
+    assert config["results"]["returns"]["random"] == pytest.approx(-3, abs=0.1)
+    agents = ["--algos", "a2c", "--steps", "20", "--seeds", "2", "--jobs", "2", "--episodes", "2"]
+    lost = run("compare", "run", *agents)
+    assert lost.returncode == 2
+    assert "give --env-kwargs '{\"sutton_barto_reward\": true}' --wrap mine:shifted" in lost.stderr
+    done = run("compare", "run", *agents, *options)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "run" / "comparison.json").read_text())["cells"]
+    assert [cell["returns"] for cell in cells] == [[[-3.0] * 2] * 2] * 2
+    pairs = ["--pairs", "1", "--steps", "1", "--networks", "2xtanh:4", "--outer.steps", "0"]
+    done = run("distill", "CartPole-v1", "--out", "pairs", "--candidates", "2", *pairs, *options)
+    assert done.returncode == 0, done.stderr
+    assert "score -3.00 on CartPole-v1 --env-kwargs" in done.stdout
+
+
+ONE = {"algos": ["a2c"], "steps": 20, "episodes": 1, "progress_bar": False}
+
+
+def after(count, error, monkeypatch):
+    """Let so many agents be trained, then raise."""
+    run_one, calls = comparing._run_one, []
+
+    def stopping(task):
+        calls.append(task)
+        if len(calls) > count:
+            raise error
+        return run_one(task)
+
+    monkeypatch.setattr(comparing, "_run_one", stopping)
+
+
+def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_path, monkeypatch):
+    options = ["--algos", "a2c", "--steps", "20", "--seeds", "2", "--episodes", "1"]
+    options += ["--no-progress", "--json", tmp_path / "scores.json"]
+    whole = gtn_rl.compare("CartPole-v1", seeds=2, **ONE)
+    after(3, KeyboardInterrupt(), monkeypatch)
+    code, printed, _ = call(capsys, "compare", "CartPole-v1", *options)
+    monkeypatch.undo()
+    assert code == 130
+    assert "interrupted after 3 of 4 agents; the same command with --resume goes on" in printed
+    assert "| A2C | gtn_rl/CartPole-v1 |" in printed.replace("| CartPole-v1 |", "|", 1) or (
+        "| A2C | CartPole-v1 | 20 |" in printed
+    )
+    after(1, AssertionError("only the last agent is left"), monkeypatch)
+    code, _, _ = call(capsys, "compare", "CartPole-v1", *options, "--resume")
+    assert code == 0
+    resumed = comparing.Comparison.load(tmp_path / "scores.json")
+    for one, other in zip(whole.cells, resumed.cells, strict=True):
+        assert one.key == other.key
+        assert (one.returns == other.returns).all()
+    with pytest.raises(UsageError, match="of another first_seed"):
+        gtn_rl.compare(
+            "CartPole-v1", seeds=2, first_seed=9, out=tmp_path / "scores.json", resume=True, **ONE
+        )
+    with pytest.raises(UsageError, match="other episodes"):
+        gtn_rl.compare("CartPole-v1", seeds=1, out=tmp_path / "scores.json", resume=True, **ONE)
+
+
+class Fatal(gym.Wrapper):
+    """An environment that ends its process."""
+
+    def step(self, action):
+        os._exit(3)
+
+
+def fatal():
+    return Fatal(gym.make("CartPole-v1"))
+
+
+def test_a_process_that_dies_costs_no_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparing, "random_return", lambda *_: 0.0)
+    out = tmp_path / "scores.json"
+    with pytest.raises(GTNError, match=r"a process died.*__main__") as error:
+        # The real ones come after the synthetic ones, whose scoring is what dies here.
+        gtn_rl.compare("CartPole-v1", fatal, seeds=1, jobs=2, out=out, **ONE)
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_compared_is_said_at_once(env, tmp_path):
+    folder = gtn_rl.save_pretrained(env, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["training"]
+    (folder / "config.json").write_text(json.dumps(config | {"target": "Aim"}))
+    with pytest.raises(UsageError, match=r"compare\(artifact, target\)"):
+        gtn_rl.compare(folder, **ONE)
+    with pytest.raises(UsageError, match="cannot be sent to other processes"):
+        gtn_rl.compare(folder, lambda: gym.make("CartPole-v1"), jobs=2, **ONE)
+    with pytest.raises(UsageError, match="Acrobot-v1 has observation_space"):
+        gtn_rl.compare(folder, "Acrobot-v1", **ONE)
+    found = gtn_rl.compare(folder, lambda: gym.make("CartPole-v1"), seeds=1, real=False, **ONE)
+    assert found.cells[0].returns.min() >= 8
+    assert found.training == {}

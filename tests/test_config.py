@@ -6,6 +6,7 @@ import gymnasium as gym
 import pytest
 from gymnasium import spaces
 
+import gtn_rl
 from gtn_rl.config import (
     STOCK,
     Dynamics,
@@ -62,6 +63,13 @@ def test_a_target_without_settings_has_the_defaults():
     ("group", "bad", "message"),
     [
         (TrainConfig, {"steps": 0}, "steps must be positive, got 0"),
+        (TrainConfig, {"hidden": 32}, "hidden must be of type tuple.int, \\.\\.\\.., got 32"),
+        (TrainConfig, {"hidden": (8, 4.5)}, "hidden must be of type tuple"),
+        (TrainConfig, {"seed": "a"}, "seed must be of type int, got 'a'"),
+        (TrainConfig, {"steps": True}, "steps must be of type int, got True"),
+        (TrainConfig, {"target_return": "9"}, "target_return must be of type float . None"),
+        (TrainConfig, {"search": {"candidates": 3}}, "search must be of type Search"),
+        (Learners, {"learning_rate": (1e-3,)}, "learning_rate must be of type tuple.float, float"),
         (TrainConfig, {"max_real_steps": -1}, "max_real_steps must be positive"),
         (TrainConfig, {"max_minutes": 0.0}, "max_minutes must be positive"),
         (TrainConfig, {"horizon": 0}, "horizon must be positive"),
@@ -98,6 +106,14 @@ def test_bad_values_are_refused_in_one_line(group, bad, message):
     with pytest.raises(UsageError, match=message) as error:
         TrainConfig(**held)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("trainer", [gtn_rl.train, gtn_rl.train_reward, gtn_rl.distill])
+def test_trainers_say_what_they_expect(trainer):
+    with pytest.raises(UsageError, match="Config, got a dict: write"):
+        trainer("CartPole-v1", config={"seed": 3}, progress_bar=False)
+    with pytest.raises(UsageError, match="a target is a Gymnasium id or a function that makes"):
+        trainer(gym.make("CartPole-v1"), progress_bar=False)
 
 
 def of(*kinds, **settings):

@@ -16,13 +16,13 @@ from gtn_rl.agents.cloning import Cloning, clone, fold
 from gtn_rl.agents.optim import SGD
 from gtn_rl.agents.spec import parse_networks
 from gtn_rl.cli import main
+from gtn_rl.config import Outer, Pretrain
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.inner.objective import Experience, surrogate
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import read_config
-from gtn_rl.modes.distill_config import distillation_for
 from gtn_rl.outer.meta_gradient import meta_gradient
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (3,))
@@ -162,10 +162,8 @@ SIDE = gtn_rl.DistillConfig(
     networks=("4xtanh:32",),
     candidates=1,
     temperature=1.0,
-    outer_steps=60,
-    copies=8,
     target_return=4.9,
-    patience=2,
+    outer=Outer(steps=60, every=10, copies=8, patience=2, learning_rate=5e-2),
 )
 
 
@@ -187,9 +185,8 @@ TINY = gtn_rl.DistillConfig(
     steps=2,
     networks=("2xtanh:8", "1xrelu:6"),
     episodes=1,
-    every=2,
     candidates=20,
-    outer_steps=4,
+    outer=Outer(steps=4, every=2, copies=4, learning_rate=5e-2),
 )
 
 
@@ -217,7 +214,11 @@ def test_a_run_leaves_pairs_that_load_again(tmp_path):
     assert not torch.equal(policy[0].weight, loaded.clone((5,), "relu", seed=2)[0].weight)
 
 
-EXPERT = replace(TINY, warmup=1_000, imitation=4, hidden=(8,), outer_steps=2)
+EXPERT = replace(
+    TINY, pretrain=Pretrain(real_steps=1_000), imitation=4, hidden=(8,),
+    outer=replace(TINY.outer, steps=2),
+)  # fmt: skip
+NEVER = replace(SIDE.outer, steps=0)
 
 
 @pytest.mark.parametrize("config", [TINY, EXPERT], ids=["candidates", "expert"])
@@ -284,7 +285,9 @@ def test_members_teach_a_row_each(generator):
 
 
 def test_pairs_may_start_as_an_experts_experience():
-    config = replace(SIDE, warmup=20_000, imitation=30, outer_steps=0, hidden=(16,))
+    config = replace(
+        SIDE, pretrain=Pretrain(real_steps=20_000), imitation=30, outer=NEVER, hidden=(16,)
+    )
     result = gtn_rl.distill(Side, config=config, progress_bar=False)
     assert result.scores["optimal"] > 4.4
     own = [row for row in result.rows if row["stage"] == 2]
@@ -328,8 +331,8 @@ class Aim(gym.Env):
 
 def test_continuous_actions_are_learned_in_one_step_of_adam():
     config = replace(
-        SIDE, pairs=3, steps=1, optimizer="adam", clone_learning_rate=0.02, outer_steps=40,
-        target_return=-0.02, noise=0.2,
+        SIDE, pairs=3, steps=1, optimizer="adam", clone_learning_rate=0.02,
+        outer=replace(SIDE.outer, steps=40), target_return=-0.02, noise=0.2,
     )  # fmt: skip
     result = gtn_rl.distill(Aim, config=config, progress_bar=False)
     first = next(row for row in result.rows if row["stage"] == 1)
@@ -341,7 +344,7 @@ def test_continuous_actions_are_learned_in_one_step_of_adam():
 def test_the_best_of_many_random_pairs_is_the_start():
     few, many = (
         gtn_rl.distill(
-            Side, config=replace(SIDE, candidates=count, outer_steps=0), progress_bar=False
+            Side, config=replace(SIDE, candidates=count, outer=NEVER), progress_bar=False
         )
         for count in (1, 64)
     )
@@ -370,12 +373,14 @@ def test_the_best_of_many_random_pairs_is_the_start():
         {"candidates": 0},
         {"averaging": 1.0},
         {"imitation": 5},
-        {"outer_steps": -1},
+        {"outer": Outer(steps=-1)},
+        {"pairs": "four"},
+        {"outer": {"steps": 3}},
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_spent(bad):
     with pytest.raises(UsageError):
-        gtn_rl.DistillConfig(**bad)
+        gtn_rl.distill("CartPole-v1", config=gtn_rl.DistillConfig(**bad), progress_bar=False)
 
 
 def test_bad_clones_are_refused():
@@ -396,7 +401,7 @@ def test_command_line(capsys, tmp_path):
     out = tmp_path / "pairs"
     tiny = [
         *("--pairs", 2, "--steps", 1, "--networks", "2xtanh:8", "--episodes", 1, "--no-progress"),
-        *("--candidates", 8, "--every", 2, "--outer-steps", 2),
+        *("--candidates", 8, "--outer.every", 2, "--outer.steps", 2),
     ]
     code, printed, _ = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny)
     assert code == 0
@@ -416,6 +421,6 @@ def test_command_line(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_cartpole_is_solved_from_four_pairs():
-    config = replace(distillation_for("CartPole-v1"), seed=1)
+    config = gtn_rl.DistillConfig(seed=1)
     result = gtn_rl.distill("CartPole-v1", config=config, progress_bar=False)
     assert gtn_rl.clone_returns(result.teacher, networks="20xtanh:64-64", seed=1).mean() > 495

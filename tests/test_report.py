@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gtn_rl.evaluation.compare import Cell, Comparison
-from gtn_rl.evaluation.report import caption, figure, table
+from gtn_rl.evaluation.report import _draw_log, caption, figure, table
 from gtn_rl.evaluation.verdict import verdict
 
 
@@ -25,7 +25,7 @@ def comparison():
 
 
 def test_table_and_caption_say_what_was_measured(comparison):
-    assert "| PPO | gtn_rl/CartPole-v1 | 2,048 | 499.9 | 499.9 |" in table(comparison)
+    assert "| PPO | gtn_rl/CartPole-v1 | 2,048 | 500 | 500 |" in table(comparison)
     assert "10 seeds, final agents, deterministic, 3 episodes" in caption(comparison)
     assert "1,000,000 real steps, 40 s" in caption(comparison)
 
@@ -59,6 +59,17 @@ def test_the_verdict_names_random_agents_the_policy_and_real_training(comparison
 )
 def test_a_verdict_says_what_came_of_it(scores, said):
     assert said in verdict("Task-v0", scores)
+
+
+@pytest.mark.parametrize(("points", "marker"), [(1, "o"), (3, "")])
+def test_a_learning_curve_of_one_point_shows_the_point(points, marker):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    rows = [{"real_steps": 1e5 * i, "evaluation": 9.0} for i in range(points)]
+    _draw_log(ax, rows, "CartPole-v1")
+    assert ax.lines[0].get_marker() == (marker or "None") or not marker
+    assert len(ax.lines[0].get_xdata()) == points
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,14 @@ def trained(small, tmp_path_factory):
 def test_a_run_on_cartpole_is_judged_by_all_algorithms(trained):
     result, folder = trained
     assert set(result.scores) == {"random", "optimal", "stock-ppo", "stock-a2c", "stock-dqn"}
-    assert all(8 <= score <= 500 for score in result.scores.values())
     assert result.stopped == "done"
     assert gtn_rl.from_pretrained(folder, target="CartPole-v1").budget == 64
 
 
-def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys):
-    gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=6_500))
+def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys, caplog):
+    with caplog.at_level("WARNING"):
+        gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=6_500))
+    assert "nothing of this run is saved" in caplog.text
     last = capsys.readouterr().err.split("\r")[-1]
     assert "evaluation" in last
     assert "best" in last

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import pickle
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gtn_rl.envs.targets import describe, play
-from gtn_rl.errors import UsageError
+from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import Factory, describe, play
+from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
 from gtn_rl.io.artifact import from_pretrained, locate, read_config
 from gtn_rl.io.files import write_text
-from gtn_rl.outer.pool import make_pool
+from gtn_rl.outer.pool import end, make_pool
 from gtn_rl.seeding import derive
 
 SYNTHETIC, REAL = "synthetic", "real"
@@ -46,6 +52,16 @@ class Cell:
     returns: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from the others."""
+        return self.algorithm, self.environment, self.steps
+
+    def after(self, returns: NDArray[np.float64], seconds: float) -> Cell:
+        """It with another agent."""
+        every = np.concatenate([self.returns, returns[None]])
+        return replace(self, returns=every, seconds=np.append(self.seconds, seconds))
+
     def summary(self) -> Summary:
         """Aggregate over seeds."""
         return summarize(self.returns)
@@ -62,6 +78,8 @@ class Comparison:
         cells: A cell for each algorithm and kind of environment.
         returns: Mean real returns of `random` agents, and of the `optimal` policy that the
             environment teaches if the artifact knows it.
+        first_seed: Of the agents.
+        stopped: Why agents are missing, if some are.
     """
 
     artifact: str
@@ -69,6 +87,8 @@ class Comparison:
     training: dict[str, Any]
     cells: list[Cell]
     returns: dict[str, float]
+    first_seed: int = 0
+    stopped: str = ""
 
     def verdict(self) -> str:
         """How agents do that were trained in the synthetic environment, in words."""
@@ -84,6 +104,7 @@ class Comparison:
             "target": self.target,
             "training": self.training,
             "returns": self.returns,
+            "first_seed": self.first_seed,
             "cells": [
                 {
                     "algorithm": cell.algorithm,
@@ -103,22 +124,33 @@ class Comparison:
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Read what `save` wrote, to draw it again."""
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        cells = [
-            Cell(
-                cell["algorithm"], cell["environment"], cell["steps"],
-                np.array(cell["returns"]), np.array(cell["seconds"]),
-            )
-            for cell in content["cells"]
-        ]  # fmt: skip
-        return cls(
-            content["artifact"], content["target"], content["training"], cells, content["returns"]
-        )
+        """Read what `save` wrote, to draw it again or to go on with it.
+
+        Raises:
+            UsageError: There is no such file, or it holds something else.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            cells = [
+                Cell(
+                    cell["algorithm"], cell["environment"], cell["steps"],
+                    np.array(cell["returns"]), np.array(cell["seconds"]),
+                )
+                for cell in content["cells"]
+            ]  # fmt: skip
+            return cls(
+                content["artifact"], content["target"], content["training"], cells,
+                content["returns"], content.get("first_seed", 0),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path} holds no comparison ({type(error).__name__}): start without --resume"
+            ) from error
 
 
 def compare(
     artifact: str | Path,
+    target: str | Factory = "",
     *,
     algos: Sequence[str] = (),
     steps: int | None = None,
@@ -127,15 +159,20 @@ def compare(
     real: bool = True,
     jobs: int = 1,
     first_seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
     progress_bar: bool = True,
 ) -> Comparison:
     """Train stock agents in a synthetic environment and in its target; score them in the target.
 
     Every agent is scored as it is at the end, on `episodes` real episodes, with its deterministic
-    policy. Both kinds of environment get the same number of steps and the same seeds.
+    policy. Both kinds of environment get the same number of steps and the same seeds. Ctrl-C ends
+    it with the agents that there are.
 
     Args:
         artifact: Name of a shipped environment, or a folder.
+        target: The real environment, as a Gymnasium id or a function that makes it; the artifact's
+            own if not given.
         algos: Algorithms, each `"name"` or `"name:steps"`; those of Stable-Baselines3 that handle
             the action space if not given.
         steps: Environment steps where the algorithm does not say; as many as the environment was
@@ -145,52 +182,149 @@ def compare(
         real: Whether to train in the real environment as well.
         jobs: Processes; each uses one thread.
         first_seed: Seed of the first agent.
+        out: JSON file that is written after each agent.
+        resume: Go on with what that file holds.
         progress_bar: Whether to show a progress bar.
 
     Raises:
         ArtifactError: Nothing usable under that name.
-        UsageError: An unknown algorithm, a number below one, or a target that cannot be found.
+        UsageError: An unknown algorithm, a number below one, a target that cannot be found, or
+            with `resume` a file of another comparison.
+        GTNError: A process died; `out` keeps the agents before that.
     """
     from gtn_rl.agents.sb3 import check_action_space, default_algorithms
 
     for name, value in (("seeds", seeds), ("episodes", episodes), ("jobs", jobs)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    name = str(artifact)
-    env = from_pretrained(name)
+    env, config = from_pretrained(artifact), read_config(artifact)
     algos = algos or default_algorithms(env.action_space)
     plan = [parse_algorithm(text, steps or env.budget or _STEPS) for text in algos]
-    config = read_config(name)
-    target = config["target"]
-    describe(target)  # Before anything is spent.
     for algorithm, _ in plan:
         check_action_space(algorithm, env.action_space)
-    tasks = [
-        _Task(algorithm, count, kind, name, target, first_seed + seed, episodes)
-        for algorithm, count in plan
-        for kind in ([SYNTHETIC, REAL] if real else [SYNTHETIC])
-        for seed in range(seeds)
+    # All that can fail does so before anything is spent.
+    target = target or config["target"]
+    _check_target(env, target, jobs)
+    if out is not None:
+        _check_writable(Path(out))
+    empty = Comparison(
+        str(artifact), config["target"], config.get("training", {}), [], {}, first_seed
+    )
+    kinds = [SYNTHETIC, REAL] if real else [SYNTHETIC]
+    cells = [
+        Cell(name, kind, count, np.zeros((0, episodes)), np.zeros(0))
+        for name, count in plan
+        for kind in kinds
     ]
-    results = _run_all(tasks, jobs, progress_bar)
-    cells = []
-    for start in range(0, len(tasks), seeds):
-        returns, seconds = zip(*results[start : start + seeds], strict=True)
-        task = tasks[start]
-        cells.append(
-            Cell(task.algorithm, task.kind, task.steps, np.stack(returns), np.array(seconds))
-        )
-    known = config["results"].get("returns", {})
+    if resume:
+        cells = _known(cells, empty, out, seeds, episodes)
+    tasks = [
+        (number, _Task(*cell.key, str(artifact), target, first_seed + seed, episodes))
+        for number, cell in enumerate(cells)
+        for seed in range(len(cell.returns), seeds)
+    ]
+    known = config.get("results", {}).get("returns", {})
     beside = {"random": random_return(target, episodes, first_seed)}
-    if "optimal" in known:
-        beside["optimal"] = known["optimal"]
-    return Comparison(name, target, config["training"], cells, beside)
+    beside |= {name: value for name, value in known.items() if name == "optimal"}
+
+    def sofar(stopped: str = "") -> Comparison:
+        some = [cell for cell in cells if len(cell.returns)]
+        return replace(empty, cells=some, returns=beside, stopped=stopped)
+
+    try:
+        with (
+            tqdm(total=len(tasks), disable=not progress_bar, desc="stock agents") as bar,
+            _mapping(jobs) as mapped,
+        ):
+            results = mapped(_run_one, [task for _, task in tasks])
+            for (number, _), (returns, seconds) in zip(tasks, results, strict=True):
+                cells[number] = cells[number].after(returns, seconds)
+                if out is not None:
+                    sofar().save(out)
+                bar.update()
+    except KeyboardInterrupt:
+        count = sum(len(cell.returns) for cell in cells)
+        return sofar(f"interrupted after {count} of {len(cells) * seeds} agents")
+    except BrokenProcessPool as error:
+        count = sum(len(cell.returns) for cell in cells)
+        kept = f"in {out}, to go on with resume" if out is not None else "lost without out"
+        raise GTNError(
+            f"a process died: of too little memory, killed, or because a script calls this outside "
+            f'`if __name__ == "__main__":`; the {count} agents before are {kept}'
+        ) from error
+    return sofar()
 
 
-def random_return(target: str, episodes: int, seed: int) -> float:
+def _check_target(env: SyntheticEnv, target: str | Factory, jobs: int) -> None:
+    """Nothing, if a target can be made, is one for the artifact, and can be sent to processes."""
+    try:
+        task = describe(target)
+    except UsageError as error:
+        raise UsageError(
+            f"{error} If a function makes the environment, give it: compare(artifact, target), or "
+            "options --wrap and --env-kwargs"
+        ) from error
+    for name in ("observation_space", "action_space"):
+        own, other = getattr(env, name), getattr(task, name)
+        if (own.shape, own.dtype) != (other.shape, other.dtype):
+            raise UsageError(f"{task.id} has {name} {other}, but the artifact was made for {own}")
+    if jobs > 1 and not isinstance(target, str):
+        try:
+            pickle.dumps(target)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise UsageError(
+                f"{task.id} cannot be sent to other processes ({error}): use jobs=1, or a function "
+                "at the top of a module"
+            ) from error
+
+
+def _check_writable(path: Path) -> None:
+    """Nothing, if a file can be written there.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give a file with --json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent):
+        pass
+
+
+def _known(
+    cells: list[Cell], asked: Comparison, out: str | Path | None, seeds: int, episodes: int
+) -> list[Cell]:
+    """The cells with the agents that a file holds.
+
+    Raises:
+        UsageError: It is of another comparison.
+    """
+    if out is None:
+        raise UsageError("resume needs out, the file to go on with")
+    before = Comparison.load(out)
+    for name in ("artifact", "target", "training", "first_seed"):
+        if getattr(before, name) != getattr(asked, name):
+            raise UsageError(f"{out} is of another {name}: give another file, or do not resume")
+    known = {cell.key: cell for cell in before.cells}
+    cells = [known.get(cell.key, cell) for cell in cells]
+    if any(cell.returns.shape[1] != episodes or len(cell.returns) > seeds for cell in cells):
+        raise UsageError(f"{out} has other episodes or more seeds: ask for the same, or more seeds")
+    return cells
+
+
+def _real(target: str | Factory) -> gym.Env[Any, Any]:
+    return gym.make(target) if isinstance(target, str) else target()
+
+
+def _side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any, Any, Any]:
+    if isinstance(target, str):
+        return gym.make_vec(target, num_envs=count)
+    return gym.vector.SyncVectorEnv([target] * count)
+
+
+def random_return(target: str | Factory, episodes: int, seed: int) -> float:
     """Mean real return of agents that act at random."""
-    import gymnasium as gym
-
-    envs = gym.make_vec(target, num_envs=episodes)
+    envs = _side_by_side(target, episodes)
     try:
         envs.action_space.seed(seed)
         returns, _ = play(envs, lambda _: envs.action_space.sample(), seed)
@@ -221,46 +355,44 @@ def parse_algorithm(text: str, steps: int) -> tuple[str, int]:
 @dataclass(frozen=True)
 class _Task:
     algorithm: str
-    steps: int
     kind: str
+    steps: int
     artifact: str
-    target: str
+    target: str | Factory
     seed: int
     episodes: int
 
 
-def _run_all(
-    tasks: list[_Task], jobs: int, progress_bar: bool
-) -> list[tuple[NDArray[np.float64], float]]:
-    with tqdm(total=len(tasks), disable=not progress_bar, desc="stock agents") as bar:
-        results = []
-        if jobs == 1:
-            for task in tasks:
-                results.append(_run_one(task))
-                bar.update()
-            return results
-        with make_pool(jobs) as pool:
-            for result in pool.map(_run_one, tasks):
-                results.append(result)
-                bar.update()
-        return results
+@contextmanager
+def _mapping(jobs: int) -> Iterator[Callable[..., Any]]:
+    """`map`, in this process or in others, which end at once where it does."""
+    if jobs == 1:
+        yield map
+        return
+    pool = make_pool(jobs)
+    try:
+        yield pool.map
+    finally:
+        end(pool)
 
 
 def _run_one(task: _Task) -> tuple[NDArray[np.float64], float]:
-    import gymnasium as gym
-
-    from gtn_rl.agents.sb3 import train_stock
+    from gtn_rl.agents.sb3 import greedily, train_stock
     from gtn_rl.envs.sb3 import make_sb3_env
-    from gtn_rl.inner.stock import greedy_returns
 
     env: Any = (
         make_sb3_env(locate(task.artifact), seed=task.seed, budget=task.steps)
         if task.kind == SYNTHETIC
-        else gym.make(task.target)
+        else _real(task.target)
     )
     start = time.perf_counter()
     agent = train_stock(task.algorithm, env, task.steps, task.seed)
     seconds = time.perf_counter() - start
     env.close()
-    # The stream's number is any constant: scoring must not meet the initial states of training.
-    return greedy_returns(agent, task.target, task.episodes, derive(task.seed, 7) >> 32), seconds
+    envs = _side_by_side(task.target, task.episodes)
+    try:
+        # The stream's number is any constant: scoring must not meet the initial states of training.
+        seed = derive(task.seed, 7) >> 32
+        return play(envs, greedily(agent, envs.single_action_space), seed)[0], seconds
+    finally:
+        envs.close()

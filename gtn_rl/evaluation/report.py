@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.errors import MissingExtraError
+from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.evaluation.compare import REAL, SYNTHETIC, Comparison
+from gtn_rl.evaluation.verdict import digits
 from gtn_rl.io.files import replacing
 
 _COLORS = {SYNTHETIC: "#1f77b4", REAL: "#b0b0b0"}
@@ -22,16 +25,18 @@ def table(comparison: Comparison) -> str:
     for cell in comparison.cells:
         s = cell.summary()
         where = comparison.artifact if cell.environment == SYNTHETIC else comparison.target
+        mean, iqm, low, high, worst = (digits(value) for value in s)
         lines.append(
-            f"| {cell.algorithm.upper()} | {where} | {cell.steps:,} | {s.mean:.1f} | {s.iqm:.1f} | "
-            f"[{s.low:.1f}, {s.high:.1f}] | {s.min:.1f} | {cell.seconds.mean():.1f} |"
+            f"| {cell.algorithm.upper()} | {where} | {cell.steps:,} | {mean} | {iqm} | "
+            f"[{low}, {high}] | {worst} | {cell.seconds.mean():.1f} |"
         )
     return "\n".join(lines)
 
 
 def caption(comparison: Comparison) -> str:
     """What was measured, and what meta-training cost."""
-    seeds, episodes = comparison.cells[0].returns.shape
+    seeds = max(len(cell.returns) for cell in comparison.cells)
+    episodes = comparison.cells[0].returns.shape[1]
     text = (
         f"Stock Stable-Baselines3 agents, {seeds} seeds, final agents, deterministic, "
         f"{episodes} episodes of the real {comparison.target} each."
@@ -43,6 +48,29 @@ def caption(comparison: Comparison) -> str:
             f"{training['seconds']:.0f} s."
         )
     return text
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of a run's `log.csv`, empty cells left out; no rows if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def check_figure(path: Path, *, asked: bool) -> bool:
+    """Whether a figure can be drawn there.
+
+    Raises:
+        UsageError: Its name does not end in png, svg or pdf.
+        MissingExtraError: It is asked for, and Matplotlib is not installed.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: a figure's name ends in .png, .svg or .pdf")
+    there = find_spec("matplotlib") is not None
+    if asked and not there:
+        raise MissingExtraError("figures need matplotlib: pip install 'gtn_rl[plots]'")
+    return there
 
 
 def figure(
@@ -70,18 +98,18 @@ def figure(
     _draw_scores(axes[-1], comparison)
     path = Path(path)
     with replacing(path) as temporary:
-        drawing.savefig(temporary, format=path.suffix.lstrip(".") or "png", dpi=160)
+        drawing.savefig(temporary, format=path.suffix.lstrip(".").lower() or "png", dpi=160)
     return path
 
 
 def _draw_log(ax: Any, log: Sequence[dict[str, Any]], target: str) -> None:
     rows = [row for row in log if "evaluation" in row]
     millions = [row["real_steps"] / 1e6 for row in rows]
-    ax.plot(millions, [row["evaluation"] for row in rows], color=_COLORS[SYNTHETIC], label="mean")
-    ax.plot(
-        millions, [row["evaluation_min"] for row in rows], color=_COLORS[SYNTHETIC], ls=":",
-        label="worst learner",
-    )  # fmt: skip
+    # A line through one point is none.
+    look = {"color": _COLORS[SYNTHETIC], "marker": "o" if len(rows) == 1 else ""}
+    ax.plot(millions, [row["evaluation"] for row in rows], label="mean", **look)
+    worst = [row.get("evaluation_min", float("nan")) for row in rows]
+    ax.plot(millions, worst, ls=":", label="worst learner", **look)
     ax.set(
         title="meta-training", xlabel="real steps (millions)",
         ylabel=f"return on {target}\nof fresh learners",

@@ -7,7 +7,6 @@ from pathlib import Path
 import gymnasium
 
 from gtn_rl import zoo
-from gtn_rl.io.artifact import read_config
 
 
 def register(artifact: str | Path, id: str) -> None:
@@ -20,6 +19,8 @@ def register(artifact: str | Path, id: str) -> None:
     Raises:
         ArtifactError: Nothing usable in that folder.
     """
+    from gtn_rl.io.artifact import read_config  # With torch, which `import gtn_rl` does without.
+
     read_config(artifact)
     _register(str(artifact), id)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gtn_rl.agents.learners import Student
 from gtn_rl.agents.spec import Spec, parse_networks
+from gtn_rl.config import expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
 from gtn_rl.errors import UsageError
@@ -20,7 +21,7 @@ from gtn_rl.io import checkpoint
 from gtn_rl.io.pairs_artifact import save_pairs
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.modes.distill_config import DistillConfig, distillation_for
+from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.run import Result, State, go
 from gtn_rl.seeding import derive, generator
@@ -49,13 +50,13 @@ def distill(
     The outer loop of `gtn_rl.train` with other parts: the teacher is the pairs and the learning
     rates, the learners are behaviour cloners (Lupu et al. 2024, section 4). No expert is needed:
     pairs follow the gradient of the real return through the whole cloning. Where that does not
-    show the way, an expert is trained first (`config.warmup`).
+    show the way, an expert is trained first (`config.pretrain`).
 
     Args:
         target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
             bounded `Box` actions, or a function that makes one.
         out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
-        config: Settings; those that `gtn_rl.modes.distill_config` has for the target if not given.
+        config: Settings; the defaults if not given.
         resume: Go on with the run that `out` holds, as if it had never stopped.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
@@ -70,13 +71,14 @@ def distill(
     """
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
-    task = describe(target)
-    config = config or distillation_for(task.id)
+    config = DistillConfig() if config is None else config
+    expect(config, DistillConfig)
+    task, shapes = describe(target), config.shapes()
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
     pairs = random_pairs(task, config)
-    start = untrained(task, config.training()) if config.warmup else pairs
+    start = untrained(task, config.training()) if config.pretrain.real_steps else pairs
     columns = {name: text for name, text in COLUMNS.items() if "_of_" not in name}
-    for shape in config.shapes():
+    for shape in shapes:
         columns[f"evaluation_of_{shape.name}"] = f"of the {shape.name} policies among them"
     return go(
         stages_of(target, task, config), State(start, later=pairs), target=task.id, config=config,
@@ -100,13 +102,13 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
         )  # fmt: skip
 
     stages: list[Stage] = [SearchPairs(task, actions, config)]
-    if config.warmup:
+    if config.pretrain.real_steps:
         stages = [
             Search(task, actions, settings),
             Pretrain(task, actions, settings),
             Imitate(task, actions, config, teach),
         ]
-    if config.outer_steps:
+    if config.outer.steps:
         stages.append(teaching())
     return [*stages, Judge(teaching(), config.seed)]
 

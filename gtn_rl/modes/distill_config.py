@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from gtn_rl.agents.cloning import OPTIMIZERS
-from gtn_rl.agents.spec import Spec, parse_networks
-from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig, one_of, positive
+from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig, check_types, one_of, positive
 from gtn_rl.errors import UsageError
+
+if TYPE_CHECKING:
+    from gtn_rl.agents.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -47,55 +48,41 @@ class DistillConfig:
 
     target_return: float | None = None
     """Mean real return of fresh policies that counts as solved; Gymnasium's reward threshold of the
-    target if not given. It goes on until `patience` more evaluations bring nothing better."""
+    target if not given. It goes on until `outer.patience` more evaluations bring nothing better."""
 
     candidates: int = 256
     """Random pairs that are tried before they are learned, where there is no expert."""
 
-    warmup: int = 0
-    """Real steps of policy gradient for an expert before anything is distilled; not needed where
-    the return itself shows the way. With one, pairs start as states that it met, and its actions
-    there."""
-
-    warmup_learning_rate: float = 3e-3
-    """Adam's first step size in that."""
-
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden units of the expert."""
-
     imitation: int = 0
-    """Outer steps, before the others, that raise the policies' agreement with that expert instead
-    of their real return."""
+    """Outer steps, before the others, that raise the policies' agreement with an expert
+    (`pretrain`) instead of their real return."""
 
     imitation_learning_rate: float = 1e-2
     """Adam's first step size in these; it falls linearly to 0 at the last of them."""
 
-    outer_steps: int = 60
-    """Outer steps that raise the real return, at most."""
-
-    outer_learning_rate: float = 5e-2
-    """Adam's first step size in these; it falls linearly to 0 at the last of them."""
+    episodes: int = 3
+    """Real episodes of each policy in an evaluation."""
 
     epochs: int = 2
     """Updates from one batch of real experience."""
 
-    copies: int = 4
-    """Real environments for each policy, four at least."""
+    averaging: float = 0.9
+    """Decay of the moving average of the pairs; the average is what is evaluated and saved."""
 
     noise: float = 0.4
     """Deviation of continuous actions in outer steps, relative to half their range."""
 
-    episodes: int = 3
-    """Real episodes of each policy in an evaluation."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Hidden units of the expert."""
 
-    every: int = 10
-    """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
+    pretrain: Pretrain = field(default_factory=lambda: Pretrain(real_steps=0))
+    """An expert, found by policy gradient before anything is distilled; not needed where the return
+    itself shows the way. With one, pairs start as states that it met, and its actions there."""
 
-    patience: int = 3
-    """Evaluations without a better one, once the target return is reached, before it stops."""
-
-    averaging: float = 0.9
-    """Decay of the moving average of the pairs; the average is what is evaluated and saved."""
+    outer: Outer = field(
+        default_factory=lambda: Outer(steps=60, every=10, copies=4, learning_rate=5e-2)
+    )
+    """Outer steps that raise the real return."""
 
     def __post_init__(self) -> None:
         """Reject values that cannot work before anything is spent.
@@ -103,26 +90,32 @@ class DistillConfig:
         Raises:
             UsageError: The first such value.
         """
+        check_types(self)
         positive(
             self, "pairs", "steps", "temperature", "candidates", "imitation_learning_rate",
-            "epochs",
+            "epochs", "episodes",
         )  # fmt: skip
         if self.clone_learning_rate is not None:
             positive(self, "clone_learning_rate")
         if self.imitation < 0:
             raise UsageError(f"imitation must not be negative, got {self.imitation}")
-        if self.imitation and not self.warmup:
-            raise UsageError("imitation needs an expert: set warmup to its real steps")
+        if self.imitation and not self.pretrain.real_steps:
+            raise UsageError("imitation needs an expert: set pretrain.real_steps")
         if not 0 <= self.averaging < 1:
             raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
         if not self.networks:
             raise UsageError("networks must name at least one, such as 8xtanh:64-64")
-        one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
-        self.shapes()
+        one_of("optimizer", self.optimizer, ("sgd", "adam"))
         self.training()
 
     def shapes(self) -> list[Spec]:
-        """The networks, parsed."""
+        """The networks, parsed.
+
+        Raises:
+            UsageError: One of them cannot be.
+        """
+        from gtn_rl.agents.spec import parse_networks
+
         return [parse_networks(text) for text in self.networks]
 
     @property
@@ -139,46 +132,8 @@ class DistillConfig:
     def training(self) -> TrainConfig:
         """What the stages want to know that it shares with the training of an environment."""
         return TrainConfig(
-            seed=self.seed,
-            max_real_steps=self.max_real_steps,
-            max_minutes=self.max_minutes,
-            target_return=self.target_return,
-            estimator="meta-gradient",
-            hidden=self.hidden,
-            noise=self.noise,
-            pretrain=Pretrain(real_steps=self.warmup, learning_rate=self.warmup_learning_rate),
+            seed=self.seed, max_real_steps=self.max_real_steps, max_minutes=self.max_minutes,
+            target_return=self.target_return, estimator="meta-gradient", hidden=self.hidden,
+            noise=self.noise, pretrain=self.pretrain, outer=self.outer,
             learners=Learners(episodes=self.episodes),
-            outer=Outer(
-                steps=self.outer_steps, every=self.every, patience=self.patience,
-                copies=self.copies, learning_rate=self.outer_learning_rate,
-            ),
         )  # fmt: skip
-
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "Hopper-v5": {
-        "pairs": 64,
-        "optimizer": "adam",
-        "networks": ("8xtanh:64-64",),
-        "max_real_steps": 5_000_000,
-        "max_minutes": 25.0,
-        # Return alone stalls early.
-        "warmup": 3_000_000,
-        "warmup_learning_rate": 1e-3,
-        # With less it may learn to stand still, which pays 1,050.
-        "noise": 0.3,
-        "imitation": 600,
-        # Adam for the pairs, too, wants bold steps: 1e-2 for 150 steps left clones at 1,000.
-        "imitation_learning_rate": 2e-2,
-        "copies": 8,
-        "episodes": 2,
-        "outer_learning_rate": 3e-3,
-        "target_return": 3_000.0,
-    },
-}
-"""Settings for known targets; whatever is not named here has the default."""
-
-
-def distillation_for(target: str) -> DistillConfig:
-    """The settings with which a target is distilled if nothing else is asked for."""
-    return DistillConfig(**SETTINGS.get(target, {}))

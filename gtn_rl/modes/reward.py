@@ -12,7 +12,7 @@ from torch import nn
 
 from gtn_rl.agents.draw import check_learners
 from gtn_rl.agents.learners import Student
-from gtn_rl.config import Outer, TrainConfig
+from gtn_rl.config import TrainConfig, expect, reward_config
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -33,18 +33,9 @@ from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners
-from gtn_rl.targets import config_for
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
 """Learners that are trained with a reward network, if no others are asked for."""
-
-
-def reward_config_for(target: str) -> TrainConfig:
-    """The settings with which a target's reward is trained if nothing else is asked for."""
-    # Learners take some 30,000 real steps in an outer step, and as many for each member of a
-    # population; what evolves are hundreds of weights, not the few numbers of a presentation.
-    outer = Outer(steps=16, every=4, learning_rate=3e-3, strategy="snes", deviation=0.1)
-    return replace(config_for(target), estimator="meta-gradient", outer=outer)
 
 
 def train_reward(
@@ -69,8 +60,8 @@ def train_reward(
     Args:
         target: Gymnasium id, or a function that makes an environment.
         out: Folder for the artifact, logs and checkpoints; made if missing.
-        config: Settings; those of `reward_config_for` if not given. Horizon, dynamics, workers and
-            the parts that evolution moves have no use here.
+        config: Settings; those of `gtn_rl.config.reward_config` if not given. Horizon, dynamics,
+            workers and the parts that evolution moves have no use here.
         form: Of the reward network, `action`, `state` or `potential`.
         additive: Whether the learned reward is added to the real one.
         terms: Whether the network of `state` is also shown the real reward.
@@ -89,8 +80,10 @@ def train_reward(
     """
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
+    config = reward_config() if config is None else config
+    expect(config, TrainConfig)
     task = describe(target)
-    config = _settings(config or reward_config_for(task.id), task)
+    config = _settings(config, task)
     blank = RewardNetwork(
         task.observation_space, task.action_space, target=task.id, form=form, additive=additive,
         terms=terms, hidden=config.hidden,

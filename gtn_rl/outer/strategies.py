@@ -15,9 +15,6 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-STRATEGIES = ("snes", "openai-es", "cma-es")
-"""Names of the strategies."""
-
 S = TypeVar("S", bound="State")
 
 

@@ -48,7 +48,7 @@ class Imitate:
 
     def __init__(self, task: Target, actions: Actions, config: DistillConfig, teach: Teach) -> None:
         self.task, self.actions, self.config, self.teach = task, actions, config, teach
-        self.every = config.every
+        self.every = config.outer.every
 
     def begin(self, state: State) -> None:
         """Make pairs of the expert's experience."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gtn_rl.agents.classifier import parse_group
 from gtn_rl.errors import UsageError
 
 
@@ -106,5 +105,3 @@ class SupervisedConfig:
             raise UsageError("segment and draw must not be negative")
         if not self.learners:
             raise UsageError("learners must name at least one kind, such as 4xmlp@relu:64-64")
-        for text in self.learners:
-            parse_group(text)

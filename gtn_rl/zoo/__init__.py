@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -13,14 +14,12 @@ def folders() -> dict[str, Path]:
 
 def table() -> str:
     """The shipped environments as a Markdown table: target, size, cost, scores."""
-    from gtn_rl.io.artifact import read_config
-
     lines = [
         "| name | target | parameters | KiB | real steps | seconds | stock agents: IQM (steps) |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, folder in folders().items():
-        config = read_config(folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         training, results = config["training"], config["results"]
         scores = ", ".join(
             f"{row['algorithm'].upper()} {row['iqm']:.1f} ({row['steps']:,})"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from gtn_rl.config import TrainConfig
+from gtn_rl.config import TrainConfig, expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
@@ -60,7 +60,9 @@ def train(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
-    config = (config or config_for(task.id)).for_space(task.action_space)
+    config = config_for(task.id) if config is None else config
+    expect(config, TrainConfig)
+    config = config.for_space(task.action_space)
     start, before = _start(task, config)
     stages = stages_of(target, task, config, start)
     folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)

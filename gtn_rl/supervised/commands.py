@@ -1,0 +1,70 @@
+"""Commands of `gtn-rl` for classifiers: `supervised` and `search`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional
+
+from gtn_rl.cli import Flat, Place, fitted
+from gtn_rl.supervised import SupervisedConfig, load, load_teacher, saved_task, train
+
+_DEFAULT: Any = SupervisedConfig()
+
+
+def supervised(
+    data: Positional[str],
+    place: Annotated[Place, Flat],
+    data_folder: Path | None = None,
+    config: Annotated[SupervisedConfig, Flat] = _DEFAULT,
+) -> int:
+    """Meta-train a teacher of classifiers: the original Generative Teaching Network.
+
+    Args:
+        data: digits, mnist1d, mnist, fashion-mnist or cifar10.
+        data_folder: Folder with the files of mnist, fashion-mnist or cifar10; nothing is
+            downloaded.
+    """
+    result = place.run(train, data, config=config, data_folder=data_folder)
+    said = (
+        f"fresh learners after {config.inner_steps} steps: "
+        f"{result.scores.get('validation', math.nan):.1f} % of the validation and "
+        f"{result.scores.get('test', math.nan):.1f} % of the test set right"
+    )
+    return place.report(result, "supervised", data, said, "")
+
+
+def search(
+    teacher: Positional[Path],
+    data_folder: Path | None = None,
+    trials: int = 60,
+    max_params: int | None = None,
+    max_latency_us: float | None = None,
+    max_memory_kb: float | None = None,
+    real_steps: int = 2_000,
+    seed: int = 0,
+) -> int:
+    """Search networks by short trainings by a teacher, then train the best on real data.
+
+    Args:
+        teacher: Folder of a teacher, as gtn-rl supervised makes it.
+        data_folder: Folder with the files of mnist, fashion-mnist or cifar10.
+        trials: Networks that are tried with the teacher.
+        max_params: Networks with more parameters are not tried.
+        max_latency_us: Nor those that take longer than this for one example, on this machine.
+        max_memory_kb: Nor those whose parameters take more than this.
+        real_steps: Steps on real data for each network of the Pareto front.
+        seed: Seed of the search.
+    """
+    from gtn_rl.supervised.search import front_table
+    from gtn_rl.supervised.search import search as run
+    from gtn_rl.supervised.space import Limits
+
+    data = load(saved_task(teacher), data_folder)
+    taught, config = load_teacher(teacher, data)
+    limits = Limits(max_params, max_latency_us, max_memory_kb)
+    found = run(taught, data, config, trials=trials, seed=seed, limits=limits)
+    print(fitted(front_table(found, data, real_steps, seed)))
+    return 0
