@@ -70,9 +70,9 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["compare", "gtn_rl/CartPole-v1", "--seeds", "0"], "seeds must be at least 1"),
         (["show", "{tmp}"], "config.json is missing"),
         (["compere"], "unknown command 'compere'"),
-        (["train", "Cart Pole", "--out", "{tmp}/x"], "alformed environment ID"),
-        (["train", "Taxi-v2", "--out", "{tmp}/x"], "cannot be made"),
-        (["train", "no_module:X-v0", "--out", "{tmp}/x"], "no environment 'no_module:X-v0'"),
+        (["train", "Cart Pole", "--out", "{tmp}/x"], "is not a Gymnasium id"),
+        (["train", "Taxi-v2", "--out", "{tmp}/x"], "Taxi-v2"),
+        (["train", "no_module:X-v0", "--out", "{tmp}/x"], "no module 'no_module'"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", "[5]"], "must be JSON such"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", '{"a": 1}'], "argument 'a'"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--wrap", "json:no"], "give module:function"),
@@ -185,7 +185,7 @@ def test_help_the_zoo_and_errors_do_without_torch(arguments, code, said):
 
 def test_the_completion_of_shells_knows_all_commands(capsys):
     code, printed, _ = call(capsys, "--tyro-print-completion", "bash")
-    assert code == 0
+    assert not code
     assert all(name in printed for name in ("supervised", "--pretrain.real-steps", "--env-kwargs"))
 
 
@@ -266,9 +266,7 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
     monkeypatch.undo()
     assert code == 130
     assert "interrupted after 3 of 4 agents; the same command with --resume goes on" in printed
-    assert "| A2C | gtn_rl/CartPole-v1 |" in printed.replace("| CartPole-v1 |", "|", 1) or (
-        "| A2C | CartPole-v1 | 20 |" in printed
-    )
+    assert printed.count("| A2C | CartPole-v1 | 20 |") == 2
     after(1, AssertionError("only the last agent is left"), monkeypatch)
     code, _, _ = call(capsys, "compare", "CartPole-v1", *options, "--resume")
     assert code == 0

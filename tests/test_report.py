@@ -68,8 +68,7 @@ def test_a_learning_curve_of_one_point_shows_the_point(points, marker):
     ax = Figure().subplots()
     rows = [{"real_steps": 1e5 * i, "evaluation": 9.0} for i in range(points)]
     _draw_log(ax, rows, "CartPole-v1")
-    assert ax.lines[0].get_marker() == (marker or "None") or not marker
-    assert len(ax.lines[0].get_xdata()) == points
+    assert ax.lines[0].get_marker() == marker
 
 
 @pytest.mark.parametrize(
