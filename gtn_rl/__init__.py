@@ -9,14 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gtn_rl.config import TrainConfig
+from gtn_rl.envs.learned_reward import LearnedReward
 from gtn_rl.envs.presentation import Phase
-from gtn_rl.envs.reward import LearnedReward, RewardNetwork
+from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.evaluation.compare import compare
-from gtn_rl.io.artifact import from_pretrained, save_pretrained
-from gtn_rl.io.pairs_artifact import load_pairs, save_pairs
+from gtn_rl.io.kinds import (
+    from_pretrained,
+    load_pairs,
+    load_reward,
+    save_pairs,
+    save_pretrained,
+    save_reward,
+)
 from gtn_rl.io.registration import register, register_shipped
-from gtn_rl.io.reward_artifact import load_reward, save_reward
 from gtn_rl.modes.distill import clone_returns, distill
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs

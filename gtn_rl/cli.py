@@ -138,6 +138,10 @@ class Compare:
     artifact: tyro.conf.Positional[str]
     """Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder."""
 
+    target: str = ""
+    """Gymnasium id of the real environment; needed if it is module:Id, since an artifact does not
+    decide what is imported."""
+
     algos: tuple[str, ...] = ()
     """Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
     Stable-Baselines3 that handle the action space if not given."""
@@ -177,7 +181,7 @@ class Compare:
         scores = self.json or (folder if folder.is_dir() else Path()) / "comparison.json"
         drawing = self.figure or scores.with_suffix(".png")
         comparison = compare(
-            self.artifact, algos=self.algos, steps=self.steps, seeds=self.seeds,
+            self.artifact, target=self.target, algos=self.algos, steps=self.steps, seeds=self.seeds,
             episodes=self.episodes, real=self.real, jobs=self.jobs, progress_bar=self.progress,
         )  # fmt: skip
         # Scores first: a figure that cannot be drawn must not cost what was computed.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gtn_rl.inner.critic import Critic
 from gtn_rl.io import checkpoint
+from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Stage, outer_loop
 
@@ -91,6 +92,7 @@ class Progress:
         cut: The budget that ended a stage before its time, or an empty string.
         rows: The log.
         before: What the artifact cost that the run began from (`init`): `real_steps`, `seconds`.
+        dearest: Real steps and seconds of the stage's outer step that took most.
     """
 
     stage: int = 0
@@ -104,6 +106,7 @@ class Progress:
     cut: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
+    dearest: tuple[int, float] = (0, 0.0)
 
     def costs(self) -> dict[str, Any]:
         """What the run cost so far, with what it began from, and why it ended."""
@@ -157,7 +160,6 @@ class Run:
         self.best = state.teacher
         self._clock = time.perf_counter()
         self._count = 1
-        self._cost = (0, 0.0)
 
     @property
     def step(self) -> int:
@@ -186,16 +188,17 @@ class Run:
         self.log.say(stage.name, self.progress.stage, self._count)
         stage.begin(self.state)
         if self._inside is not None:
-            stage.load_state_dict(self._inside["stage"])
-            stage.estimator.load_state_dict(self._inside["estimator"])
-            self.best = copy.deepcopy(stage.estimator.teacher)
-            load_sized(self.best, self._inside["best"])
+            with checkpoint.fitting():
+                stage.load_state_dict(self._inside["stage"])
+                stage.estimator.load_state_dict(self._inside["estimator"])
+                self.best = copy.deepcopy(stage.estimator.teacher)
+                load_sized(self.best, self._inside["best"])
             self._inside = None
         else:
             self.progress.best = -math.inf
             self.best = copy.deepcopy(stage.estimator.teacher)
             self._evaluate(stage, {}, last=False)
-        self._cost = (0, 0.0)
+            self.progress.dearest = (0, 0.0)
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -221,16 +224,20 @@ class Run:
         self.progress.steps += 1
         self._spend(stage)
         last = max(self._share(stage), self._used(ahead=True)[1]) >= 1
-        if self.step % stage.every == 0 or last:
+        due = last or self.step % stage.every == 0
+        if due:
             self._evaluate(stage, row, last=last)
-            self._save(self, stage)
-            stage.reset(self.step)
         else:
             self.log.add(self.progress, row, self.share(stage))
-        self._cost = (
-            max(self._cost[0], self.progress.real_steps - before[0]),
-            max(self._cost[1], self.progress.seconds - before[1]),
+        # Before it is saved: a run that its budget ended takes no step when it is resumed.
+        steps, seconds = self.progress.dearest
+        self.progress.dearest = (
+            max(steps, self.progress.real_steps - before[0]),
+            max(seconds, self.progress.seconds - before[1]),
         )
+        if due:
+            self._save(self, stage)
+            stage.reset(self.step)
 
     def leave(self, stage: Stage) -> None:
         """Make the best teacher the one that is handed on."""
@@ -282,7 +289,8 @@ class Run:
         """
         real_steps, seconds = self.progress.real_steps, self.progress.seconds
         if ahead:
-            real_steps, seconds = real_steps + self._cost[0], seconds + self._cost[1]
+            more, longer = self.progress.dearest
+            real_steps, seconds = real_steps + more, seconds + longer
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
@@ -349,11 +357,12 @@ def go(
     if folder is not None and resume and checkpoint.started(folder):
         content = checkpoint.load(folder, target, config)
     rows = [] if content is None else content["progress"]["rows"]
-    with RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
+    with locked(folder), RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
         run = Run(state, budgets, log, save, patience)
         run.progress.before = dict(before or {})
         if content is not None:
-            run.resume(content)
+            with checkpoint.fitting():
+                run.resume(content)
             if run.progress.stopped not in ("done", "converged"):
                 run.progress.stopped = ""
             run.progress.cut = ""

@@ -12,7 +12,8 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
-from gtn_rl.io.artifact import from_pretrained, read_config, save_pretrained, total_costs
+from gtn_rl.io.artifact import read_config, total_costs
+from gtn_rl.io.kinds import from_pretrained, save_pretrained
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, State, go

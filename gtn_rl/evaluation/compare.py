@@ -17,8 +17,9 @@ from gtn_rl.envs.targets import describe, play
 from gtn_rl.errors import UsageError
 from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
-from gtn_rl.io.artifact import from_pretrained, locate, read_config
+from gtn_rl.io.artifact import canonical, locate, read_config, target_of
 from gtn_rl.io.files import write_text
+from gtn_rl.io.kinds import from_pretrained
 from gtn_rl.outer.pool import make_pool
 from gtn_rl.seeding import derive
 
@@ -120,6 +121,7 @@ class Comparison:
 def compare(
     artifact: str | Path,
     *,
+    target: str = "",
     algos: Sequence[str] = (),
     steps: int | None = None,
     seeds: int = 10,
@@ -136,6 +138,8 @@ def compare(
 
     Args:
         artifact: Name of a shipped environment, or a folder.
+        target: Gymnasium id of the real environment; only needed if it is `"module:Id"`, since an
+            artifact does not decide what is imported.
         algos: Algorithms, each `"name"` or `"name:steps"`; those of Stable-Baselines3 that handle
             the action space if not given.
         steps: Environment steps where the algorithm does not say; as many as the environment was
@@ -156,12 +160,12 @@ def compare(
     for name, value in (("seeds", seeds), ("episodes", episodes), ("jobs", jobs)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    name = str(artifact)
+    name = canonical(artifact)
     env = from_pretrained(name)
     algos = algos or default_algorithms(env.action_space)
     plan = [parse_algorithm(text, steps or env.budget or _STEPS) for text in algos]
     config = read_config(name)
-    target = config["target"]
+    target = target_of(name, config, target)
     describe(target)  # Before anything is spent.
     for algorithm, _ in plan:
         check_action_space(algorithm, env.action_space)

@@ -17,7 +17,8 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
-from gtn_rl.io.pairs_artifact import save_pairs
+from gtn_rl.io.artifact import target_of
+from gtn_rl.io.kinds import save_pairs
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.modes.distill_config import DistillConfig, distillation_for
@@ -127,7 +128,8 @@ def clone_returns(
 
     Args:
         pairs: What they are cloned from.
-        target: Where they act; the pairs' own target if not given.
+        target: Where they act; the pairs' own target if not given. If that is `"module:Id"` it
+            must be given, since an artifact does not decide what is imported.
         networks: How many of which network.
         episodes: Real episodes of each.
         seed: Of initial weights and episodes.
@@ -135,7 +137,8 @@ def clone_returns(
     Raises:
         UsageError: Networks that do not exist, or an unknown target.
     """
-    task, shape = describe(target or pairs.target), parse_shape(networks)
+    task = describe(target or target_of("the pairs", {"target": pairs.target}))
+    shape = parse_shape(networks)
     trained = pairs.teach([shape], generator(seed, _SCORE))
     with RealEnvs(task, make_actions(task.action_space, 1.0), shape.count, episodes) as real:
         return real.evaluate(partial(act, trained), derive(seed, _SCORE))

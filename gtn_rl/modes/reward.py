@@ -22,8 +22,8 @@ from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.interaction import LENGTH, apart
 from gtn_rl.io import checkpoint
-from gtn_rl.io.artifact import from_pretrained, total_costs
-from gtn_rl.io.reward_artifact import save_reward
+from gtn_rl.io.artifact import total_costs
+from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, State, go

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from gtn_rl.io.artifact import read_config
+from gtn_rl.io.artifact import shipped as folders
 
-
-def folders() -> dict[str, Path]:
-    """Folders of the shipped environments by the id of their target."""
-    here = Path(__file__).parent
-    return {path.parent.name: path.parent for path in sorted(here.glob("*/config.json"))}
+__all__ = ["folders", "table"]
 
 
 def table() -> str:
     """The shipped environments as a Markdown table: target, size, cost, scores."""
-    from gtn_rl.io.artifact import read_config
-
     lines = [
         "| name | target | parameters | KiB | real steps | seconds | stock agents: IQM (steps) |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
