@@ -196,6 +196,7 @@ def load(folder: Path, shapes: Shapes, make: Callable[[dict[str, Tensor]], M]) -
     Raises:
         ArtifactError: The weights are missing, corrupt, or not those of `config.json`.
     """
+    import numpy as np
     import torch
     from safetensors import SafetensorError
 
@@ -203,7 +204,8 @@ def load(folder: Path, shapes: Shapes, make: Callable[[dict[str, Tensor]], M]) -
     try:
         tensors = _read_weights(folder / "model.safetensors", shapes)
         torch.set_default_dtype(torch.float32)
-        module = make(tensors)
+        with np.errstate(over="ignore"):  # Bounds that single precision cannot hold are infinite.
+            module = make(tensors)
         module.load_state_dict(tensors)
     except GTNError:
         raise

@@ -276,10 +276,13 @@ def encode_space(space: spaces.Box | spaces.Discrete) -> dict[str, Any]:
 
 def _box(content: Mapping[str, Any]) -> spaces.Box:
     dtype = np.dtype(content["dtype"])
-    limits = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
+    whole = np.issubdtype(dtype, np.integer)
+    limits: Any = np.iinfo(dtype) if whole else np.finfo(dtype)
 
     def held(x: Any) -> float | int:
-        return float(x) if limits is None else min(max(int(x), limits.min), limits.max)
+        number = int(x) if whole else float(x)
+        least, most = int(limits.min) if whole else float(limits.min), limits.max
+        return number if np.isinf(float(number)) else min(max(number, least), type(least)(most))
 
     low, high = (np.array([held(x) for x in content[side]], dtype) for side in ("low", "high"))
     return spaces.Box(low, high, dtype=dtype.type)

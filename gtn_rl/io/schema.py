@@ -195,6 +195,8 @@ _ENVIRONMENT = record(
     {"name": text},
 )
 
+_STEPS = whole(1, 10**7)
+
 KINDS: dict[str, tuple[str, str, Check]] = {
     "environment": ("synthetic environment", "gtn_rl.from_pretrained", environment),
     "reward": (
@@ -217,8 +219,8 @@ KINDS: dict[str, tuple[str, str, Check]] = {
         record(
             {
                 **_BASIS,
-                "pairs": whole(1, 10**7),
-                "steps": whole(1, 10**7),
+                "pairs": _STEPS,
+                "steps": _STEPS,
                 "optimizer": text,
             }
         ),
@@ -235,7 +237,7 @@ KINDS: dict[str, tuple[str, str, Check]] = {
                         "classes": whole(1, WIDEST),
                     }
                 ),
-                "config": record({"teacher": text, "inner_steps": whole(1, 10**7)}),
+                "config": record({"teacher": text, "inner_steps": _STEPS, "batch_size": _STEPS}),
                 "training": record({}, _COSTS),
                 "results": _NUMBERS,
             }
