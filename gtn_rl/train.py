@@ -16,7 +16,7 @@ from gtn_rl.io.artifact import read_config, total_costs
 from gtn_rl.io.kinds import from_pretrained, save_pretrained
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.dynamics import LearnDynamics
 from gtn_rl.stages.expert import ImitateExpert, load_expert
@@ -24,6 +24,7 @@ from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 from gtn_rl.targets import config_for
 
 

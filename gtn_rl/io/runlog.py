@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from gtn_rl.agents.draw import ALGORITHMS
 from gtn_rl.io.files import write_text, writing
+from gtn_rl.state import Progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from gtn_rl.run import Progress
 
 COLUMNS = {
     "stage": "number of the stage that was on, from 0",

@@ -122,7 +122,9 @@ def actions(value: Any, name: str) -> None:
         record({"n": whole(1, WIDEST), "start": whole(-(2**53), 2**53)})(value, name)
         return
     box(value, name)
-    items(real(-1e300, 1e300), 1, 1024)(value["low"] + value["high"], name)
+    items(real(-1e38, 1e38), 1, 2048)(value["low"] + value["high"], name)
+    if any(low >= high for low, high in zip(value["low"], value["high"], strict=True)):
+        raise ValueError(f"{name} has a bound that leaves no room")
 
 
 def plain(value: Any, depth: int = _DEPTH) -> None:

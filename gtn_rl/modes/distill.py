@@ -23,7 +23,7 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.modes.distill_config import DistillConfig, distillation_for
 from gtn_rl.modes.pairs import Pairs
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.imitate import Imitate
@@ -32,6 +32,7 @@ from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.search_pairs import SearchPairs, random_pairs
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 
 _SCORE = 103  # A stream of random numbers besides those of the stages.
 

@@ -26,7 +26,7 @@ from gtn_rl.io.artifact import total_costs
 from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.convert import Convert
 from gtn_rl.stages.expert import ImitateExpert, load_expert
@@ -34,6 +34,7 @@ from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 from gtn_rl.targets import config_for
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
