@@ -89,7 +89,7 @@ def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
     for field in fields(SupervisedConfig):
         value = saved.get(field.name)
         if isinstance(field.default, tuple) and isinstance(value, list):
-            value = tuple(map(str, value))
+            value = tuple(str(text)[:100] for text in value[:100])
         if isinstance(field.default, float) and type(value) is int:
             value = float(value)
         if value is not None and type(value) is not type(field.default):
