@@ -29,7 +29,7 @@ from stable_baselines3.common.monitor import Monitor
 
 import gtn_rl
 from gtn_rl.config import Search, reward_config
-from gtn_rl.envs.reward import LearnedReward
+from gtn_rl.envs.learned_reward import LearnedReward
 from gtn_rl.io.artifact import read_config
 
 RESULTS = Path(__file__).parent / "results" / "reward.json"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gtn_rl.envs.episodes import Episodes
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError
-from gtn_rl.io.artifact import from_pretrained
+from gtn_rl.io.kinds import from_pretrained
 
 
 class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):

@@ -13,14 +13,20 @@ from gtn_rl.io.registration import register, register_shipped
 
 if TYPE_CHECKING:
     from gtn_rl.config import TrainConfig
+    from gtn_rl.envs.learned_reward import LearnedReward
     from gtn_rl.envs.presentation import Phase
-    from gtn_rl.envs.reward import LearnedReward, RewardNetwork
+    from gtn_rl.envs.reward import RewardNetwork
     from gtn_rl.envs.sb3 import make_sb3_env
     from gtn_rl.envs.synthetic import SyntheticEnv
     from gtn_rl.evaluation.compare import compare
-    from gtn_rl.io.artifact import from_pretrained, save_pretrained
-    from gtn_rl.io.pairs_artifact import load_pairs, save_pairs
-    from gtn_rl.io.reward_artifact import load_reward, save_reward
+    from gtn_rl.io.kinds import (
+        from_pretrained,
+        load_pairs,
+        load_reward,
+        save_pairs,
+        save_pretrained,
+        save_reward,
+    )
     from gtn_rl.modes.distill import clone_returns, distill
     from gtn_rl.modes.distill_config import DistillConfig
     from gtn_rl.modes.pairs import Pairs
@@ -57,13 +63,19 @@ __all__ = [
 _HOMES = {
     "config": ("TrainConfig",),
     "envs.presentation": ("Phase",),
-    "envs.reward": ("LearnedReward", "RewardNetwork"),
+    "envs.learned_reward": ("LearnedReward",),
+    "envs.reward": ("RewardNetwork",),
     "envs.sb3": ("make_sb3_env",),
     "envs.synthetic": ("SyntheticEnv",),
     "evaluation.compare": ("compare",),
-    "io.artifact": ("from_pretrained", "save_pretrained"),
-    "io.pairs_artifact": ("load_pairs", "save_pairs"),
-    "io.reward_artifact": ("load_reward", "save_reward"),
+    "io.kinds": (
+        "from_pretrained",
+        "load_pairs",
+        "load_reward",
+        "save_pairs",
+        "save_pretrained",
+        "save_reward",
+    ),
     "modes.distill": ("clone_returns", "distill"),
     "modes.distill_config": ("DistillConfig",),
     "modes.pairs": ("Pairs",),

@@ -182,6 +182,7 @@ def reward(
 
 def compare(
     artifact: Positional[str],
+    target: str = "",
     algos: tuple[str, ...] = (),
     steps: int | None = None,
     seeds: int = 10,
@@ -198,6 +199,8 @@ def compare(
 
     Args:
         artifact: Name of a shipped environment, e.g. gtn_rl/CartPole-v1, or a folder.
+        target: Gymnasium id of the real environment; needed if it is module:Id, since an artifact
+            does not decide what is imported.
         algos: Algorithms, each with its own number of steps if need be: ppo a2c dqn:5000. Those of
             Stable-Baselines3 that handle the action space if not given.
         steps: Environment steps of each agent, in either environment; as many as the synthetic one
@@ -215,16 +218,18 @@ def compare(
     from gtn_rl.envs.factory import as_made
     from gtn_rl.evaluation import report
     from gtn_rl.evaluation.compare import compare
-    from gtn_rl.io.artifact import read_config
+    from gtn_rl.io.artifact import read_config, target_of
 
     folder = Path(artifact)
     scores = json or (folder if folder.is_dir() else Path()) / "comparison.json"
     drawing = figure or scores.with_suffix(".png")
     # Before anything is spent.
     plots = report.check_figure(drawing, asked=figure is not None)
-    target = as_made(read_config(artifact)["target"], real.env_kwargs, real.wrap)
+    named = read_config(artifact)["target"]
+    target_of(artifact, {"target": named.partition(" ")[0]}, target)
+    made = as_made(named, real.env_kwargs, real.wrap)
     comparison = compare(
-        artifact, target, algos=algos, steps=steps, seeds=seeds, episodes=episodes, real=train_real,
+        artifact, made, algos=algos, steps=steps, seeds=seeds, episodes=episodes, real=train_real,
         jobs=jobs, out=scores, resume=resume, progress_bar=progress,
     )  # fmt: skip
     if comparison.cells:

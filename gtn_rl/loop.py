@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from gtn_rl.run import Run, State
+from gtn_rl.state import State
+
+
+class Ledger(Protocol):
+    """Counts costs, keeps the best, logs and saves; knows where a resumed run stands."""
+
+    @property
+    def step(self) -> int:
+        """The outer step of the stage that is on."""
+        ...
+
+    def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+        """The stages that are not over."""
+        ...
+
+    def enter(self, stage: Stage) -> None:
+        """Begin a stage, or go on in the middle of the one that was killed."""
+        ...
+
+    def over(self, stage: Stage) -> bool:
+        """Whether a stage, or the run, has come to its end."""
+        ...
+
+    def record(self, stage: Stage, row: dict[str, Any]) -> None:
+        """Count and log an outer step; evaluate and save where it is time to."""
+        ...
+
+    def leave(self, stage: Stage) -> None:
+        """Make the best teacher the one that is handed on."""
+        ...
 
 
 class Estimator(Protocol):
@@ -107,12 +135,12 @@ class Stage(Protocol):
         ...
 
 
-def outer_loop(stages: Sequence[Stage], run: Run) -> None:
+def outer_loop(stages: Sequence[Stage], run: Ledger) -> None:
     """Improve a teacher, stage by stage, until all are over or a budget is used (Such et al. 2020).
 
     Args:
         stages: What is done, in order.
-        run: Counts costs, keeps the best, logs and saves; knows where a resumed run stands.
+        run: Its ledger, a `gtn_rl.run.Run`.
     """
     for stage in run.remaining(stages):
         run.enter(stage)

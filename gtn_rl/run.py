@@ -1,4 +1,4 @@
-"""One run of the outer loop: what stages hand on, what it costs, its log and its checkpoints."""
+"""One run of the outer loop: its costs, its log and its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,110 +7,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gtn_rl.inner.critic import Critic
 from gtn_rl.io import checkpoint
+from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Stage, outer_loop
+from gtn_rl.state import Progress, State, load_sized
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class State:
-    """What one stage hands to the next.
-
-    Args:
-        teacher: The module that is trained.
-        critic: Values of the real task, once something is known of them.
-        visited: States `[M, O]` that agents met in the target.
-        returns: Real returns known so far: `random`, `optimal`, and those of final learners.
-        later: What the teacher becomes, where that is another kind of module.
-        length: Steps of a real episode, on average, of agents that do well; 0 if not known.
-    """
-
-    teacher: nn.Module
-    critic: Critic | None = None
-    visited: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
-    returns: dict[str, float] = field(default_factory=dict)
-    later: nn.Module | None = None
-    length: float = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold of it."""
-        critic = self.critic
-        return {
-            "teacher": self.teacher.state_dict(),
-            "critic": None if critic is None else critic.state_dict(),
-            "critic_optimizer": None if critic is None else critic.optimizer.state_dict(),
-            "visited": self.visited,
-            "returns": dict(self.returns),
-            "length": self.length,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set it to a saved state."""
-        if self.later is not None and state["teacher"].keys() == self.later.state_dict().keys():
-            self.teacher = self.later
-        load_sized(self.teacher, state["teacher"])
-        self.visited, self.returns = state["visited"], dict(state["returns"])
-        self.length = state["length"]
-        if state["critic"] is not None:
-            size = len(state["critic"]["mean"])
-            self.critic = Critic(torch.zeros(size), torch.ones(size), generator=torch.Generator())
-            self.critic.load_state_dict(state["critic"])
-            self.critic.optimizer.load_state_dict(state["critic_optimizer"])
-
-
-def load_sized(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state whose buffers and parameters may have grown since the module was made."""
-    for name, tensor in state.items():
-        owner = module.get_submodule(name.rpartition(".")[0])
-        own = getattr(owner, name.rpartition(".")[2])
-        if own.shape != tensor.shape:
-            own.data = tensor.clone()
-    module.load_state_dict(state)
-
-
-@dataclass
-class Progress:
-    """Where a run stands, besides tensors.
-
-    Args:
-        stage: Number of the stage that is on.
-        step: Outer steps done in it.
-        steps: Outer steps done in all.
-        real_steps: Steps of the real environment, or real examples; everything included.
-        seconds: Wall time, all sittings together.
-        best: Best evaluation of the stage so far.
-        stopped: Why the run ended, or an empty string.
-        cut: The budget that ended a stage before its time, or an empty string.
-        rows: The log.
-        before: What the artifact cost that the run began from (`init`): `real_steps`, `seconds`.
-    """
-
-    stage: int = 0
-    step: int = 0
-    steps: int = 0
-    real_steps: int = 0
-    seconds: float = 0.0
-    best: float = -math.inf
-    stopped: str = ""
-    cut: str = ""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    before: dict[str, float] = field(default_factory=dict)
-
-    def costs(self) -> dict[str, Any]:
-        """What the run cost so far, with what it began from, and why it ended."""
-        costs = {"real_steps": self.real_steps, "seconds": round(self.seconds, 1)}
-        costs |= {f"{name}_of_init": value for name, value in self.before.items()}
-        return costs | {"outer_steps": self.steps, "stopped": self.stopped or "still running"}
 
 
 @dataclass(frozen=True)
@@ -157,7 +66,6 @@ class Run:
         self.best = state.teacher
         self._clock = time.perf_counter()
         self._count = 1
-        self._cost = (0, 0.0)
 
     @property
     def step(self) -> int:
@@ -186,16 +94,17 @@ class Run:
         self.log.say(stage.name, self.progress.stage, self._count)
         stage.begin(self.state)
         if self._inside is not None:
-            stage.load_state_dict(self._inside["stage"])
-            stage.estimator.load_state_dict(self._inside["estimator"])
-            self.best = copy.deepcopy(stage.estimator.teacher)
-            load_sized(self.best, self._inside["best"])
+            with checkpoint.fitting():
+                stage.load_state_dict(self._inside["stage"])
+                stage.estimator.load_state_dict(self._inside["estimator"])
+                self.best = copy.deepcopy(stage.estimator.teacher)
+                load_sized(self.best, self._inside["best"])
             self._inside = None
         else:
             self.progress.best = -math.inf
             self.best = copy.deepcopy(stage.estimator.teacher)
             self._evaluate(stage, {}, last=False)
-        self._cost = (0, 0.0)
+            self.progress.dearest = (0, 0.0)
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -220,16 +129,20 @@ class Run:
         self.progress.steps += 1
         self._spend(stage)
         last = max(self._share(stage), self._used(ahead=True)[1]) >= 1
-        if self.step % stage.every == 0 or last:
+        due = last or self.step % stage.every == 0
+        if due:
             self._evaluate(stage, row, last=last)
-            self._save(self, stage)
-            stage.reset(self.step)
         else:
             self.log.add(self.progress, row, self.share(stage))
-        self._cost = (
-            max(self._cost[0], self.progress.real_steps - before[0]),
-            max(self._cost[1], self.progress.seconds - before[1]),
+        # Before it is saved: a run that its budget ended takes no step when it is resumed.
+        steps, seconds = self.progress.dearest
+        self.progress.dearest = (
+            max(steps, self.progress.real_steps - before[0]),
+            max(seconds, self.progress.seconds - before[1]),
         )
+        if due:
+            self._save(self, stage)
+            stage.reset(self.step)
 
     def leave(self, stage: Stage) -> None:
         """Make the best teacher the one that is handed on."""
@@ -281,7 +194,8 @@ class Run:
         """
         real_steps, seconds = self.progress.real_steps, self.progress.seconds
         if ahead:
-            real_steps, seconds = real_steps + self._cost[0], seconds + self._cost[1]
+            more, longer = self.progress.dearest
+            real_steps, seconds = real_steps + more, seconds + longer
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
@@ -348,11 +262,12 @@ def go(
     if folder is not None and resume and checkpoint.started(folder):
         content = checkpoint.load(folder, target, config)
     rows = [] if content is None else content["progress"]["rows"]
-    with RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
+    with locked(folder), RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
         run = Run(state, budgets, log, save)
         run.progress.before = dict(before or {})
         if content is not None:
-            run.resume(content)
+            with checkpoint.fitting():
+                run.resume(content)
             if run.progress.stopped not in ("done", "converged"):
                 run.progress.stopped = ""
             run.progress.cut = ""

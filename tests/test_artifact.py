@@ -1,11 +1,22 @@
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import gtn_rl
 from gtn_rl.envs.presentation import Phase, decode
-from gtn_rl.errors import ArtifactError
+from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
+from gtn_rl.io import checkpoint, files
 from gtn_rl.io.artifact import read_config
 
 
@@ -106,12 +117,10 @@ def test_numbers_that_are_not_finite_are_not_saved(env, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
-    from gtn_rl.io.files import replacing, write_text
-
-    write_text(tmp_path / "x", "old")
+    files.write_text(tmp_path / "x", "old")
 
     def half():
-        with replacing(tmp_path / "x") as path:
+        with files.replacing(tmp_path / "x") as path:
             path.write_text("half")
             raise RuntimeError
 
@@ -156,3 +165,252 @@ def test_the_older_format_is_refused(env, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match="has format 1, this version reads 2"):
         gtn_rl.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden": [20_000_000]},
+        {"hidden": "32"},
+        {"members": 1_000_000},
+        {"members": True},
+        {"horizon": 0.5},
+        {"budget": 10**400},
+        {"action_space": {"n": 10_000_000, "start": 0}},
+        {"action_space": {"low": ["-inf"], "high": ["inf"], "dtype": "float32"}},
+        {"observation_space": {"low": [1.0] * 4, "high": [0.0] * 4, "dtype": "float32"}},
+        {"observation_space": {"low": [0] * 4, "high": [1] * 4, "dtype": "O"}},
+        {"target": "\x1b[2J"},
+        {"target": "\ud800"},
+        {"kind": "else"},
+        {"training": {"real_steps": "many"}},
+        {"results": {"compare": [{}]}},
+        {"phases": []},
+    ],
+)
+def test_what_config_says_is_checked_before_anything_is_made(env, tmp_path, change, monkeypatch):
+    folder = save(env, tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    monkeypatch.setattr("gtn_rl.io.kinds.SyntheticEnv", lambda *_, **__: pytest.fail("made"))
+    with pytest.raises(ArtifactError, match="corrupt") as raised:
+        gtn_rl.from_pretrained(folder)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 100_000, b"NaN", b'{"format_version": NaN}',
+     b"\xff", b"9" * 5_000, b"7", b" " * 2**22],
+)  # fmt: skip
+def test_odd_json_is_corrupt(env, tmp_path, text):
+    folder = save(env, tmp_path / "a")
+    (folder / "config.json").write_bytes(text)
+    with pytest.raises(ArtifactError, match="corrupt"):
+        gtn_rl.from_pretrained(folder)
+
+
+def loop(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, loop, lambda p: p.symlink_to("/dev/zero"),
+             lambda p: p.symlink_to("/dev/stdin")],
+)  # fmt: skip
+def test_what_is_no_file_is_refused_at_once(env, tmp_path, file, make):
+    folder = save(env, tmp_path / "a")
+    (folder / file).unlink()
+    make(folder / file)
+    with pytest.raises(ArtifactError, match="corrupt"):
+        gtn_rl.from_pretrained(folder)
+
+
+def test_a_file_that_is_a_hole_takes_no_memory(env, tmp_path):
+    folder = save(env, tmp_path / "a")
+    for size in (2**27, 2**31):
+        os.truncate(folder / "model.safetensors", size)
+        with pytest.raises(ArtifactError, match=r"model\.safetensors has"):
+            gtn_rl.from_pretrained(folder)
+
+
+def test_mutated_artifacts_load_or_are_refused_in_one_line(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    from fuzz import fuzz
+
+    assert 0 < fuzz(300, seed=7) < 300
+
+
+def test_a_strangers_target_is_not_imported(env, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env.target = "evil:CartPole-v1"
+    folder = save(env, tmp_path / "a")
+    with pytest.raises(UsageError, match="--target evil:CartPole-v1"):
+        gtn_rl.compare(folder, progress_bar=False)
+    with pytest.raises(ArtifactError, match="made for evil:CartPole-v1, not for CartPole-v1"):
+        gtn_rl.compare(folder, target="CartPole-v1", progress_bar=False)
+    with pytest.raises(UsageError, match="does not decide what is imported"):
+        gtn_rl.clone_returns(
+            gtn_rl.Pairs(env.observation_space, env.action_space, target=env.target)
+        )
+    with pytest.raises(SystemExit, match="imported"):
+        gtn_rl.compare(folder, target="evil:CartPole-v1", progress_bar=False)
+
+
+def test_a_folder_goes_before_a_shipped_environment_without_its_prefix(env, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gtn_rl.from_pretrained("CartPole-v1").hidden == (32,)
+    save(env, "CartPole-v1")
+    save(env, "gtn_rl/CartPole-v1")
+    assert gtn_rl.from_pretrained("CartPole-v1").hidden == (8,)
+    assert gtn_rl.from_pretrained("gtn_rl/CartPole-v1").hidden == (32,)
+    for name, used in (("CartPole-v1", "./CartPole-v1"), ("Acrobot-v1", "gtn_rl/Acrobot-v1")):
+        said = gtn_rl.compare(
+            name, algos=("a2c:8",), seeds=1, episodes=1, real=False, progress_bar=False
+        )
+        assert said.artifact == used
+
+
+def test_what_is_registered_is_found_from_everywhere(env, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(env, "mine")
+    gtn_rl.register("mine", "gtn_rl/Mine-v0")
+    monkeypatch.chdir("/")
+    assert gym.make("gtn_rl/Mine-v0").observation_space == env.observation_space
+    many = gym.make_vec(
+        gym.spec("gtn_rl/Mine-v0"), num_envs=1, vectorization_mode="async",
+        vector_kwargs={"context": "spawn"},
+    )  # fmt: skip
+    assert many.reset(seed=0)[0].shape == (1, 4)
+    many.close()
+
+
+def test_a_shipped_artifact_loads_to_the_bit_whatever_the_default_type_is():
+    folder = Path(gtn_rl.__file__).parent / "zoo" / "Pendulum-v1"
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        loaded = gtn_rl.from_pretrained("gtn_rl/Pendulum-v1").state_dict()
+        gtn_rl.load_reward("gtn_rl/Pendulum-v1")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(before)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        assert loaded[name].dtype == torch.float32
+        assert torch.equal(loaded[name], tensor)
+
+
+HOLD = """
+import os, pathlib, sys, time
+from gtn_rl.io.files import locked, replacing
+folder = pathlib.Path(sys.argv[1])
+with locked(folder), replacing(folder / "checkpoint.pt") as path:
+    path.write_text("half")
+    print("ready", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_folder_is_one_processs_until_it_dies(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE)
+    with other:
+        assert other.stdout.readline() == b"ready\n"
+        with pytest.raises(UsageError, match="another process is at work"), files.locked(tmp_path):
+            pass
+        other.send_signal(signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 2
+    with files.locked(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [files.LOCK]
+
+
+def test_a_folder_that_cannot_be_locked_is_said(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="start no second run"), files.locked(tmp_path):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_the_old_file_is_kept(env, tmp_path, monkeypatch):
+    folder = save(env, tmp_path / "a")
+    before = (folder / "model.safetensors").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # Some file systems refuse it.
+    monkeypatch.setattr(os, "chmod", full)
+    assert save(env, folder)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        save(env, folder)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        checkpoint.save(folder, "X", Settings(), CONTENT)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert len(list(folder.iterdir())) == 3
+    with pytest.raises(ArtifactError, match="cannot write"):
+        files.write_text(folder / "config.json" / "x", "")
+
+
+@dataclass(frozen=True)
+class Settings:
+    seed: int = 0
+
+
+CONTENT = {"progress": {"step": 1}, "state": {"teacher": torch.ones(3)}, "stage": None}
+
+
+def test_a_checkpoint_of_other_content_is_refused(tmp_path):
+    checkpoint.save(tmp_path, "X", Settings(), CONTENT)
+    checkpoint.load(tmp_path, "X", Settings())
+    saved = torch.load(tmp_path / "checkpoint.pt")
+    for other in (
+        {"progress": {"step": -1}}, {"state": {"teacher": torch.zeros(3)}}, {"digest": 7},
+        {"config": "{}"}, {"stage": torch.ones(2, 2)},
+    ):  # fmt: skip
+        torch.save(saved | other, tmp_path / "checkpoint.pt")
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            checkpoint.load(tmp_path, "X", Settings())
+    torch.save([1], tmp_path / "checkpoint.pt")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        checkpoint.load(tmp_path, "X", Settings())
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_written(tmp_path):
+    checkpoint.save(tmp_path, "X", Settings(), CONTENT)
+    broken = CONTENT | {"state": {"teacher": torch.tensor([1.0, torch.nan])}}
+    with pytest.raises(TrainingDivergedError, match="state/teacher is not a number"):
+        checkpoint.save(tmp_path, "X", Settings(), broken)
+    assert torch.equal(
+        checkpoint.load(tmp_path, "X", Settings())["state"]["teacher"], torch.ones(3)
+    )
+
+
+def test_a_run_that_was_killed_before_its_log_starts_and_resumes(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / files.LOCK).touch()
+    (tmp_path / ".log.csv.0.unfinished").touch()
+    assert checkpoint.prepare(tmp_path, resume=False) == tmp_path
+    assert checkpoint.prepare(tmp_path, resume=True) == tmp_path
+    (tmp_path / "log.csv").touch()
+    assert checkpoint.prepare(tmp_path, resume=True) == tmp_path
+    with pytest.raises(UsageError, match="not empty"):
+        checkpoint.prepare(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "int64", "uint64"])
+def test_spaces_of_every_type_are_kept(tmp_path, dtype):
+    import numpy as np
+
+    limits = np.iinfo(dtype) if "int" in dtype else np.finfo(min(dtype, "float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        space = gym.spaces.Box(limits.min, limits.max, (2,), dtype)
+    env = gtn_rl.SyntheticEnv(space, gym.spaces.Discrete(3, start=-1))
+    loaded = gtn_rl.from_pretrained(save(env, tmp_path))
+    assert (loaded.observation_space, loaded.action_space) == (space, env.action_space)

@@ -12,9 +12,10 @@ from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import outer_loop
-from gtn_rl.run import Run, State
+from gtn_rl.run import Run
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.expert import ImitateExpert, load_expert
+from gtn_rl.state import State
 
 
 @pytest.fixture(scope="module")

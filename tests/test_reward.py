@@ -20,7 +20,8 @@ from gtn_rl.agents.interactive import Segment, train
 from gtn_rl.agents.spec import parse_learners
 from gtn_rl.config import Learners, Outer, Pretrain, Search, Workers
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.envs.reward import FORMS, LearnedReward, RewardNetwork
+from gtn_rl.envs.learned_reward import LearnedReward
+from gtn_rl.envs.reward import FORMS, RewardNetwork
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.inner.worlds import RewardedWorld

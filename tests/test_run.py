@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,14 @@ import torch
 
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
-from gtn_rl.errors import UsageError
+from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.io import checkpoint
+from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import COLUMNS, RunLog
 from gtn_rl.loop import outer_loop
-from gtn_rl.run import Run, State
+from gtn_rl.run import Run
 from gtn_rl.stages import judge, pretrain, search, teach
+from gtn_rl.state import State
 
 STAGES = {
     "search": search.Search, "pretrain": pretrain.Pretrain, "teach": teach.TeachLearners,
@@ -281,6 +284,31 @@ def test_a_finished_run_that_is_resumed_takes_no_step(whole, tmp_path, monkeypat
     again = run(out=whole[1], resume=True)
     assert_same(again, whole[0])
     assert [row["seconds"] for row in again.rows] == [row["seconds"] for row in whole[0].rows]
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_a_run_that_its_budget_ended_adds_nothing_when_it_is_resumed(share, whole, tmp_path):
+    config = replace(CONFIG, max_real_steps=int(share * whole[0].real_steps))
+    first = run(config, tmp_path / "run")
+    assert first.stopped == "real steps"
+    for _ in range(2):
+        assert_same(run(config, tmp_path / "run", resume=True), first)
+
+
+def test_two_runs_in_one_folder_are_refused_and_a_foreign_checkpoint_too(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[1], folder)
+    with locked(folder), pytest.raises(UsageError, match="another process is at work"):
+        run(out=folder, resume=True)
+    saved = torch.load(folder / "checkpoint.pt")
+    target, stage = saved.pop("target"), {"stage": {}, "estimator": {}, "best": {}}
+    for name in ("digest", "config"):
+        saved.pop(name)
+    progress = saved["progress"] | {"stage": 1, "stopped": ""}
+    for other in ({"progress": {"x": 1, "rows": []}}, {"progress": progress, "stage": stage}):
+        checkpoint.save(folder, target, CONFIG, saved | other)
+        with pytest.raises(ArtifactError, match="none of this kind of run"):
+            run(out=folder, resume=True)
 
 
 def steps_at_the_end_of(result, stage):

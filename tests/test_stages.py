@@ -16,12 +16,12 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.optimal import Optimal, optimal_policy
-from gtn_rl.run import State as RunState
 from gtn_rl.run import go
 from gtn_rl.stages import pretrain, search
 from gtn_rl.stages.base import moments, untrained
 from gtn_rl.stages.search import Seen, ahead
 from gtn_rl.stages.show import STATES, show
+from gtn_rl.state import State as RunState
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
 

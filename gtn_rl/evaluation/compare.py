@@ -23,8 +23,9 @@ from gtn_rl.envs.targets import Factory, describe, play
 from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
-from gtn_rl.io.artifact import from_pretrained, locate, read_config
+from gtn_rl.io.artifact import canonical, locate, read_config, target_of
 from gtn_rl.io.files import write_text
+from gtn_rl.io.kinds import from_pretrained
 from gtn_rl.outer.pool import end, make_pool
 from gtn_rl.seeding import derive
 
@@ -197,19 +198,18 @@ def compare(
     for name, value in (("seeds", seeds), ("episodes", episodes), ("jobs", jobs)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    env, config = from_pretrained(artifact), read_config(artifact)
+    name = canonical(artifact)
+    env, config = from_pretrained(name), read_config(name)
     algos = algos or default_algorithms(env.action_space)
     plan = [parse_algorithm(text, steps or env.budget or _STEPS) for text in algos]
     for algorithm, _ in plan:
         check_action_space(algorithm, env.action_space)
     # All that can fail does so before anything is spent.
-    target = target or config["target"]
+    target = target or target_of(name, config)
     _check_target(env, target, jobs)
     if out is not None:
         _check_writable(Path(out))
-    empty = Comparison(
-        str(artifact), config["target"], config.get("training", {}), [], {}, first_seed
-    )
+    empty = Comparison(name, config["target"], config.get("training", {}), [], {}, first_seed)
     kinds = [SYNTHETIC, REAL] if real else [SYNTHETIC]
     cells = [
         Cell(name, kind, count, np.zeros((0, episodes)), np.zeros(0))
@@ -219,7 +219,7 @@ def compare(
     if resume:
         cells = _known(cells, empty, out, seeds, episodes)
     tasks = [
-        (number, _Task(*cell.key, str(artifact), target, first_seed + seed, episodes))
+        (number, _Task(*cell.key, name, target, first_seed + seed, episodes))
         for number, cell in enumerate(cells)
         for seed in range(len(cell.returns), seeds)
     ]

@@ -1,11 +1,11 @@
-"""The README.md that goes with a saved environment."""
+"""The README.md that goes with an artifact."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-_TEMPLATE = """\
+_ENVIRONMENT = """\
 # Synthetic {target}
 
 A synthetic environment learned with gtn_rl: agents train in it for a few thousand steps and then
@@ -37,7 +37,7 @@ What it shows depends on how far an agent's training has got, which is taken to 
 steps. If yours is longer or shorter say so, `gym.make(..., budget=5_000)`, and so in
 `make_sb3_env`."""
 
-_PAIRS_TEMPLATE = """\
+_PAIRS = """\
 # Distilled {target}
 
 {pairs} synthetic (state, action) pairs learned with gtn_rl. A fresh policy that takes {steps}
@@ -62,7 +62,8 @@ policy = pairs.clone(hidden=(64, 64), seed=0)  # a torch.nn.Sequential on raw ob
 """
 
 
-_REWARD_TEMPLATE = """# A learned reward for {target}
+_REWARD = """\
+# A learned reward for {target}
 
 Real dynamics with a learned reward, {how}; form `{form}`. Agents that are trained with it do well
 sooner in {target}.
@@ -84,54 +85,81 @@ env = gtn_rl.LearnedReward(gym.make("{target}"), "{name}")
 """
 
 
+_TEACHER = """\
+# Teacher of {task}
+
+Made with gtn_rl by {teacher}. It trains a classifier of {task} in {steps} steps of {batch} examples
+each.
+
+```python
+from gtn_rl.supervised import load_teacher
+
+teacher, config = load_teacher("{name}")
+```
+
+## What training it cost
+
+{training}
+
+## What classifiers trained by it reach
+
+{results}
+"""
+
+
 def render_card(config: Mapping[str, Any]) -> str:
     """The card's text for what `config.json` holds."""
-    if config.get("kind") == "pairs":
-        return render_pairs_card(config)
-    if config.get("kind") == "reward":
-        return render_reward_card(config)
-    target = config["target"] or "environment"
-    n, actions = len(config["observation_space"]["low"]), _actions(config["action_space"])
+    template, words = {
+        "environment": (_ENVIRONMENT, _of_environment),
+        "pairs": (_PAIRS, _of_pairs),
+        "reward": (_REWARD, _of_reward),
+        "teacher": (_TEACHER, _of_teacher),
+    }[config["kind"]]
+    return template.format(
+        name=config.get("name", ""),
+        training=_training(config["training"]),
+        results=_results(config["results"]),
+        **words(config),
+    )
+
+
+def _of_environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    n, horizon = len(config["observation_space"]["low"]), config["horizon"]
     budget = config["budget"] if len(config["phases"]) > 1 else 0
-    return _TEMPLATE.format(
-        target=target,
-        name=config["name"],
-        most="" if config["horizon"] == 1 else "at most ",
-        horizon=config["horizon"],
-        plural="" if config["horizon"] == 1 else "s",
-        parameters=f"observations have {n} numbers, {actions}",
-        steps=f"{budget or 2_048:_}",
-        clock=_CLOCK.format(budget=budget) if budget else "",
-        training=_training(config["training"]),
-        results=_results(config["results"]),
-    )
+    return {
+        "target": config["target"] or "environment",
+        "most": "" if horizon == 1 else "at most ",
+        "horizon": horizon,
+        "plural": "" if horizon == 1 else "s",
+        "parameters": f"observations have {n} numbers, {_actions(config['action_space'])}",
+        "steps": f"{budget or 2_048:_}",
+        "clock": _CLOCK.format(budget=budget) if budget else "",
+    }
 
 
-def render_pairs_card(config: Mapping[str, Any]) -> str:
-    """The card's text for the `config.json` of distilled pairs."""
-    return _PAIRS_TEMPLATE.format(
-        target=config["target"] or "behaviour",
-        name=config["name"],
-        pairs=config["pairs"],
-        steps=config["steps"],
-        plural="" if config["steps"] == 1 else "s",
-        actions=_actions(config["action_space"]),
-        training=_training(config["training"]),
-        results=_results(config["results"]),
-    )
+def _of_pairs(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "target": config["target"] or "behaviour",
+        "pairs": config["pairs"],
+        "steps": config["steps"],
+        "plural": "" if config["steps"] == 1 else "s",
+        "actions": _actions(config["action_space"]),
+    }
 
 
-def render_reward_card(config: Mapping[str, Any]) -> str:
-    """The card's text for the `config.json` of a reward network."""
+def _of_reward(config: Mapping[str, Any]) -> dict[str, Any]:
     how = "added to the real one" if config["additive"] else "in the place of the real one"
-    return _REWARD_TEMPLATE.format(
-        target=config["target"] or "an environment",
-        name=config["name"],
-        form=config["form"],
-        how=how,
-        training=_training(config["training"]),
-        results=_results(config["results"]),
-    )
+    return {"target": config["target"] or "an environment", "form": config["form"], "how": how}
+
+
+def _of_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
+    own = config["config"]
+    return {
+        "task": config["data"]["name"],
+        "teacher": own["teacher"],
+        "steps": own["inner_steps"],
+        "batch": own["batch_size"],
+    }
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -161,13 +189,20 @@ def _format(value: Any) -> str:
 
 def _results(results: Mapping[str, Any]) -> str:
     lines = []
-    if results.get("returns"):
-        rows = [f"| {name} | {value:.2f} |" for name, value in results["returns"].items()]
-        lines += [
+    scores = results.get("returns", results)
+    rows = [
+        f"| {name} | {value:.2f} |"
+        for name, value in scores.items()
+        if isinstance(value, int | float)
+    ]
+    if rows and "returns" in results:
+        lines.append(
             "Real returns in the run that made it, of random agents, of the policy that it "
-            "teaches, and of fresh stock-like agents that chose nothing:",
-            _table(["who", "return"], rows),
-        ]
+            "teaches, and of fresh stock-like agents that chose nothing:"
+        )
+        lines.append(_table(["who", "return"], rows))
+    elif rows and "compare" not in results:
+        lines.append(_table(["accuracy on", "%"], rows))
     if "compare" in results:
         rows = [
             f"| {row['algorithm']} | {row['steps']:,} | {row.get('seeds', results.get('seeds'))} | "
@@ -177,8 +212,8 @@ def _results(results: Mapping[str, Any]) -> str:
         ]
         head = ["stock agent", "synthetic steps", "seeds", "IQM", "95 % interval", "mean", "min"]
         lines += [
-            f"Stock Stable-Baselines3 agents, final, greedy, {results['episodes']} real episodes "
-            f"each (`{results['command']}`):",
+            f"Stock Stable-Baselines3 agents, final, greedy, {results.get('episodes')} real "
+            f"episodes each (`{results.get('command')}`):",
             _table(head, rows),
         ]
     return "\n\n".join(lines) if lines else "Not measured yet."

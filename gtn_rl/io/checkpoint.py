@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gtn_rl.errors import ArtifactError, UsageError
-from gtn_rl.io.files import replacing
+from gtn_rl.errors import ArtifactError, GTNError, TrainingDivergedError, UsageError
+from gtn_rl.io.files import LOCK, is_leftover, write_bytes
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _FILE = "checkpoint.pt"
+_BOARD = "tensorboard"
+_TRACES = (LOCK, "log.csv", _BOARD)
 
 BUDGET = ("max_real_steps", "max_minutes", "outer_steps", "target_return")
 """Settings that a resumed run may change."""
@@ -29,10 +34,14 @@ def prepare(folder: Path, *, resume: bool) -> Path:
         UsageError: The folder holds something already, or with `resume` no checkpoint.
     """
     if resume:
-        if not started(folder) and not (folder / "log.csv").is_file():
+        if not started(folder) and not any((folder / name).exists() for name in _TRACES):
             raise UsageError(f"{folder} holds no checkpoint to resume: start without --resume")
         return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # A run that was killed before its log was begun left nothing that a new one could harm.
+    if folder.exists() and (
+        not folder.is_dir()
+        or any(not is_leftover(path) and path.name != _BOARD for path in folder.iterdir())
+    ):
         raise UsageError(
             f"{folder} is not empty: go on with --resume, or choose another folder with --out"
         )
@@ -49,10 +58,62 @@ def started(folder: Path) -> bool:
 
 
 def save(folder: Path, target: str, config: DataclassInstance, content: dict[str, Any]) -> None:
-    """Replace the folder's checkpoint."""
-    known = {"target": target, "config": json.dumps(asdict(config))}
-    with replacing(folder / _FILE) as path:
-        torch.save(known | content, path)
+    """Replace the folder's checkpoint.
+
+    Raises:
+        TrainingDivergedError: A tensor is not finite; the last checkpoint is kept.
+        ArtifactError: The file cannot be written.
+    """
+    for name, leaf in _leaves(content):
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.isnan().any():
+            raise TrainingDivergedError(
+                f"{name} is not a number any more: the last checkpoint and artifact in {folder} "
+                "are kept; check the environment's observations and rewards, or train more slowly"
+            )
+    known = {"target": target, "config": json.dumps(asdict(config))} | content
+    file = io.BytesIO()
+    torch.save(known | {"digest": _digest(known)}, file)
+    write_bytes(folder / _FILE, file.getvalue())
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Say in one line that a checkpoint is not one of the run that takes it over.
+
+    Raises:
+        ArtifactError: It is not.
+    """
+    try:
+        yield
+    except GTNError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ArtifactError(
+            f"the checkpoint is none of this kind of run ({type(error).__name__}): "
+            "train into a new folder"
+        ) from error
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What a nested structure holds, by where in it that is."""
+    if isinstance(value, dict | list | tuple):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, entry in pairs:
+            yield from _leaves(entry, f"{name}/{key}")
+    else:
+        yield name, value
+
+
+def _digest(content: dict[str, Any]) -> str:
+    total = hashlib.sha256()
+    for name, leaf in _leaves(content):
+        total.update(f"{name}={type(leaf)}".encode())
+        if isinstance(leaf, torch.Tensor):
+            total.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+            total.update(leaf.detach().contiguous().numpy().tobytes())
+        else:
+            total.update(repr(leaf).encode())
+    return total.hexdigest()
 
 
 def load(
@@ -72,15 +133,14 @@ def load(
     """
     try:
         content: dict[str, Any] = torch.load(folder / _FILE, weights_only=True)
-        saved = json.loads(content["config"])
-        saved_target = content["target"]
-        missing = {"progress", "state", "stage"} - set(content)
+        digest = content.pop("digest")
+        if digest != _digest(content):
+            raise ValueError
+        saved, saved_target = json.loads(content["config"]), content["target"]
     except Exception as error:
         raise ArtifactError(
             f"{folder / _FILE} cannot be read ({type(error).__name__}): train into a new folder"
         ) from error
-    if missing:
-        raise ArtifactError(f"{folder / _FILE} is no checkpoint: train into a new folder")
     if saved_target != target:
         raise UsageError(f"{folder} holds a run on {saved_target}, not on {target}")
     asked = json.loads(json.dumps(asdict(config)))

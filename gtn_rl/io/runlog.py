@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from gtn_rl.agents.spec import ALGORITHMS
-from gtn_rl.io.files import write_text
+from gtn_rl.io.files import write_text, writing
+from gtn_rl.state import Progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from gtn_rl.run import Progress
 
 COLUMNS = {
     "stage": "number of the stage that was on, from 0",
@@ -68,6 +68,10 @@ class RunLog:
         self._columns, self._shown = columns, shown
         self._last: dict[str, Any] = {}
         self._path = None if folder is None else folder / "log.csv"
+        if self._path is not None:
+            lines = [",".join(columns)]
+            lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
+            write_text(self._path, "\n".join(lines) + "\n")
         self._board = _summary_writer(folder)
         self._bar = tqdm(
             total=1.0,
@@ -75,10 +79,6 @@ class RunLog:
             bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed}<{remaining} {postfix}",
         )
         self._quiet = not progress and folder is not None
-        if self._path is not None:
-            lines = [",".join(columns)]
-            lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
-            write_text(self._path, "\n".join(lines) + "\n")
 
     def say(self, what: str, stage: int, stages: int) -> None:
         """Show which stage of how many is on."""
@@ -104,7 +104,7 @@ class RunLog:
         row = {name: known[name] for name in self._columns if name in known}
         progress.rows.append(row)
         if self._path is not None:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
+            with writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, list(self._columns)).writerow(row)
         if self._board is not None:
             for name, value in row.items():

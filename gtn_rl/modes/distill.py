@@ -18,12 +18,13 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
-from gtn_rl.io.pairs_artifact import save_pairs
+from gtn_rl.io.artifact import target_of
+from gtn_rl.io.kinds import save_pairs
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.imitate import Imitate
@@ -32,6 +33,7 @@ from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.search_pairs import SearchPairs, random_pairs
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 
 _SCORE = 103  # A stream of random numbers besides those of the stages.
 
@@ -129,7 +131,8 @@ def clone_returns(
 
     Args:
         pairs: What they are cloned from.
-        target: Where they act; the pairs' own target if not given.
+        target: Where they act; the pairs' own target if not given. If that is `"module:Id"` it
+            must be given, since an artifact does not decide what is imported.
         networks: How many of which network.
         episodes: Real episodes of each.
         seed: Of initial weights and episodes.
@@ -137,7 +140,8 @@ def clone_returns(
     Raises:
         UsageError: Networks that do not exist, or an unknown target.
     """
-    task, shape = describe(target or pairs.target), parse_networks(networks)
+    task = describe(target or target_of("the pairs", {"target": pairs.target}))
+    shape = parse_networks(networks)
     trained = pairs.teach([shape], generator(seed, _SCORE))
     with RealEnvs(task, make_actions(task.action_space, 1.0), shape.count, episodes) as real:
         return real.evaluate(partial(act, trained), derive(seed, _SCORE))

@@ -21,11 +21,11 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.training import interact
 from gtn_rl.inner.worlds import RewardedWorld
 from gtn_rl.io import checkpoint
-from gtn_rl.io.artifact import from_pretrained, total_costs
-from gtn_rl.io.reward_artifact import save_reward
+from gtn_rl.io.artifact import total_costs
+from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.convert import Convert
 from gtn_rl.stages.expert import ImitateExpert, load_expert
@@ -33,6 +33,7 @@ from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
 """Learners that are trained with a reward network, if no others are asked for."""

@@ -12,10 +12,11 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, Target, describe
 from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
-from gtn_rl.io.artifact import from_pretrained, read_config, save_pretrained, total_costs
+from gtn_rl.io.artifact import read_config, total_costs
+from gtn_rl.io.kinds import from_pretrained, save_pretrained
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.dynamics import LearnDynamics
 from gtn_rl.stages.expert import ImitateExpert, load_expert
@@ -23,6 +24,7 @@ from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 from gtn_rl.targets import config_for
 
 

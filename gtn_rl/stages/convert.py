@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from gtn_rl.run import State
 from gtn_rl.stages.judge import Keep
+from gtn_rl.state import State
 
 
 class Convert:

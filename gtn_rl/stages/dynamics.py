@@ -10,9 +10,9 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Rollout, Target
-from gtn_rl.run import State
 from gtn_rl.seeding import derive
 from gtn_rl.stages.world_model import explore, fit_dynamics
+from gtn_rl.state import State
 
 _STREAM = 7
 

@@ -19,11 +19,11 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import UsageError
 from gtn_rl.inner.optimal import optimal_policy
-from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
 from gtn_rl.stages.base import moments, returns_of, untrained
 from gtn_rl.stages.show import show
+from gtn_rl.state import State
 
 _STREAM = 10
 _COPIES, _LENGTH, _EPISODES = 16, 512, 16

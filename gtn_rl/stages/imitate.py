@@ -21,10 +21,10 @@ from gtn_rl.inner.training import act, algorithms
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
-from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import moments
 from gtn_rl.stages.search_pairs import random_pairs
+from gtn_rl.state import State
 
 _STREAM = 102
 _BATCH, _KEPT = 256, 2048

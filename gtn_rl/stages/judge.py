@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from gtn_rl.run import State
 from gtn_rl.seeding import derive
 from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.state import State
 
 _STREAM = 9
 

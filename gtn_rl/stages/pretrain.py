@@ -20,10 +20,10 @@ from gtn_rl.inner.critic import Critic
 from gtn_rl.inner.objective import Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.averaged import Averaged
-from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of, returns_of
 from gtn_rl.stages.show import show
+from gtn_rl.state import State
 
 _STREAM = 6
 _LENGTH, _EPOCHS, _BATCH = 128, 5, 256

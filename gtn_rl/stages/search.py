@@ -15,9 +15,9 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner.optimal import optimal_policy
-from gtn_rl.run import State, load_sized
 from gtn_rl.seeding import derive, generator, log_uniform
 from gtn_rl.stages.base import goal_of, returns_of, untrained
+from gtn_rl.state import State, load_sized
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous actions: some tasks need bold ones, some timid."""

@@ -19,9 +19,9 @@ from gtn_rl.inner.critic import Critic
 from gtn_rl.inner.training import act
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
-from gtn_rl.run import State, load_sized
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import moments
+from gtn_rl.state import State, load_sized
 
 # Streams of random numbers besides those of other stages.
 _SCALE, _PAIRS, _SEARCH, _CRITIC = 100, 101, 104, 105

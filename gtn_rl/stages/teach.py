@@ -29,9 +29,9 @@ from gtn_rl.loop import Estimator
 from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strategy
 from gtn_rl.outer.executors import make_executor
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
-from gtn_rl.run import State
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of
+from gtn_rl.state import State
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.

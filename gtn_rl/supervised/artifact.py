@@ -1,41 +1,21 @@
-"""Saved teachers: a folder of `model.safetensors`, `config.json`, `README.md`."""
+"""Saved teachers of classifiers."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from gtn_rl.errors import ArtifactError, GTNError
-from gtn_rl.io.artifact import FORMAT_VERSION, write_artifact
+from gtn_rl.errors import ArtifactError
+from gtn_rl.io.artifact import Shapes, load, locate, read_config, save
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
-from gtn_rl.supervised.teachers import TEACHERS, make_teacher
-
-_CARD = """\
-# Teacher of {name}
-
-Made with gtn_rl by {teacher} ({what}). It trains a classifier of {name} in {steps} steps of
-{batch} examples each.
-
-```python
-from gtn_rl.supervised import load_teacher
-
-teacher, config = load_teacher("{folder}")
-```
-
-| quantity | value |
-| --- | --- |
-{rows}
-"""
+from gtn_rl.supervised.teachers import CURRICULA, make_teacher
 
 
 def save_teacher(
@@ -58,18 +38,16 @@ def save_teacher(
         results: What classifiers trained by it reach, as JSON.
 
     Raises:
-        ArtifactError: A parameter is not finite.
+        ArtifactError: A parameter is not finite, or the folder cannot be written.
     """
-    folder = Path(folder)
     content = {
-        "format_version": FORMAT_VERSION,
-        "kind": "teacher",
+        "name": str(folder),
         "data": {"name": data.name, "shape": list(data.shape), "classes": data.classes},
         "config": asdict(config),
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
-    return write_artifact(teacher, folder, content, _card(content, folder))
+    return save(folder, "teacher", content, teacher, _shapes(content["data"], config))
 
 
 def load_teacher(
@@ -84,40 +62,17 @@ def load_teacher(
     Raises:
         ArtifactError: Nothing there, something unreadable there, or made for other data.
     """
-    folder = Path(folder)
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if content.get("kind") != "teacher":
-            raise ArtifactError(
-                f"{folder} holds no teacher of classifiers: give a folder that does"
-            )
-        if content["format_version"] != FORMAT_VERSION:
-            raise ArtifactError(
-                f"{folder} has format {content['format_version']}, this version reads "
-                f"{FORMAT_VERSION}: upgrade gtn_rl"
-            )
-        known = content["data"]
-        saved = content["config"]
-        config = SupervisedConfig(**saved | {"learners": tuple(saved["learners"])})
-        if data is None and config.teacher == "real":
-            raise ArtifactError(f"{folder} teaches with real data: give it as `data`")
-        if data is None:
-            data = _shape_only(known)
-        if (list(data.shape), data.classes) != (known["shape"], known["classes"]):
-            raise ArtifactError(f"{folder} was made for {known['name']}, whose shape is another")
-        teacher = make_teacher(data, config, torch.Generator())
-        teacher.load_state_dict(load_file(folder / "model.safetensors"))
-    except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{folder} holds no teacher: {Path(error.filename).name} is missing"
-        ) from error
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, GTNError):
-            raise
-        raise ArtifactError(
-            f"{folder} is corrupt ({type(error).__name__}): save or train it again"
-        ) from error
-    return teacher, config
+    content = read_config(folder, "teacher")
+    known, config = content["data"], _settings(folder, content["config"])
+    if data is None and config.teacher == "real":
+        raise ArtifactError(f"{folder} teaches with real data: give it as `data`")
+    if data is not None and (list(data.shape), data.classes) != (known["shape"], known["classes"]):
+        raise ArtifactError(f"{folder} was made for {known['name']}, whose shape is another")
+
+    def make(_: dict[str, Tensor]) -> nn.Module:
+        return make_teacher(data or _shape_only(known), config, torch.Generator())
+
+    return load(locate(folder), _shapes(known, config), make), config
 
 
 def saved_task(folder: str | Path) -> str:
@@ -126,31 +81,43 @@ def saved_task(folder: str | Path) -> str:
     Raises:
         ArtifactError: No teacher there.
     """
-    path = Path(folder) / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return str(content["data"]["name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{folder} holds no teacher of classifiers: train one with gtn-rl supervised"
-        ) from error
+    return str(read_config(folder, "teacher")["data"]["name"])
+
+
+def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
+    given: dict[str, Any] = {}
+    for field in fields(SupervisedConfig):
+        value = saved.get(field.name)
+        if isinstance(field.default, tuple) and isinstance(value, list):
+            value = tuple(str(text)[:100] for text in value[:100])
+        if isinstance(field.default, float) and type(value) is int:
+            value = float(value)
+        if value is not None and type(value) is not type(field.default):
+            raise ArtifactError(f"{folder} is corrupt: {field.name} is {value!r:.40}")
+        given |= {} if value is None else {field.name: value}
+    return SupervisedConfig(**given)
+
+
+def _shapes(data: Mapping[str, Any], config: SupervisedConfig) -> Shapes:
+    steps, batch, noise, hidden = (
+        config.inner_steps, config.batch_size, config.noise, config.hidden
+    )  # fmt: skip
+    inputs, classes = math.prod(data["shape"]), data["classes"]
+    shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(
+        ("rates.log_rate", "rates.momentum"), (steps,)
+    )
+    if config.teacher == "distillation":
+        shapes["inputs"] = (steps, 1, batch, inputs)
+    if config.teacher in CURRICULA:
+        for layer, width, units in ((0, noise + classes, hidden), (2, hidden, inputs)):
+            weight = f"layers.{layer}.parametrizations.weight.original"
+            shapes |= {f"layers.{layer}.bias": (units,)}
+            shapes |= {f"{weight}0": (units, 1), f"{weight}1": (units, width)}
+        if config.teacher not in ("no-curriculum", "balanced-noise"):
+            shapes["noise"] = (steps, batch, noise)
+    return shapes
 
 
 def _shape_only(known: Mapping[str, Any]) -> Data:
     empty = Part(torch.zeros(0, math.prod(known["shape"])), torch.zeros(0, dtype=torch.long))
     return Data(known["name"], tuple(known["shape"]), known["classes"], empty, empty, empty)
-
-
-def _card(content: Mapping[str, Any], folder: Path) -> str:
-    results = {f"{name} accuracy (%)": f"{value:.2f}" for name, value in content["results"].items()}
-    quantities = {**results, **content["training"]}
-    config = content["config"]
-    return _CARD.format(
-        name=content["data"]["name"], teacher=config["teacher"], what=TEACHERS[config["teacher"]],
-        steps=config["inner_steps"], batch=config["batch_size"], folder=str(folder),
-        rows="\n".join(
-            f"| {name.replace('_', ' ')} | {value} |"
-            for name, value in quantities.items()
-            if value != ""
-        ),
-    )  # fmt: skip

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from gtn_rl.agents.classifier import Classifiers, cross_entropy
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
-from gtn_rl.run import State
 from gtn_rl.seeding import generator
+from gtn_rl.state import State
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
 from gtn_rl.supervised.evaluate import accuracy, final_accuracies, taught

@@ -10,8 +10,9 @@ from torch import nn
 
 from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
-from gtn_rl.run import Result, State, go
+from gtn_rl.run import Result, go
 from gtn_rl.seeding import generator
+from gtn_rl.state import State
 from gtn_rl.supervised.artifact import save_teacher
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, load

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from gtn_rl.io.artifact import read_config
+from gtn_rl.io.artifact import shipped as folders
 
-
-def folders() -> dict[str, Path]:
-    """Folders of the shipped environments by the id of their target."""
-    here = Path(__file__).parent
-    return {path.parent.name: path.parent for path in sorted(here.glob("*/config.json"))}
+__all__ = ["folders", "table"]
 
 
 def table() -> str:
@@ -19,7 +15,7 @@ def table() -> str:
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, folder in folders().items():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_config(folder)
         training, results = config["training"], config["results"]
         scores = ", ".join(
             f"{row['algorithm'].upper()} {row['iqm']:.1f} ({row['steps']:,})"
