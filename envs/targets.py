@@ -87,8 +87,9 @@ def describe(target: str | Factory) -> Target:
         env = gym.make(target) if isinstance(target, str) else target()
     except (gym.error.UnregisteredEnv, ImportError) as error:
         module = str(target).partition(":")[0]
-        lost = isinstance(error, ImportError) and not module.startswith(error.name or "?")
-        if lost and ":" in str(target):
+        # Gymnasium raises an error of its own where the module that registers is not found.
+        lost = getattr(error.__cause__ or error, "name", None) or module
+        if ":" in str(target) and not module.startswith(lost):
             raise UsageError(f"environment {target!r} cannot be made: {error}") from error
         if target in gym.registry or factory is not None:
             raise UsageError(

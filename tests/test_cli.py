@@ -72,6 +72,7 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["compere"], "unknown command 'compere'"),
         (["train", "Cart Pole", "--out", "{tmp}/x"], "alformed environment ID"),
         (["train", "Taxi-v2", "--out", "{tmp}/x"], "cannot be made"),
+        (["train", "fails:X-v0", "--out", "{tmp}/x"], "cannot be made: No module named 'lost_one'"),
         (["train", "no_module:X-v0", "--out", "{tmp}/x"], "no environment 'no_module:X-v0'"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", "[5]"], "must be JSON such"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", '{"a": 1}'], "argument 'a'"),
@@ -83,7 +84,13 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["compare", "CartPole-v1", "--wrap", "json:loads"], "leave --env-kwargs and --wrap out"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message):
+@pytest.mark.filterwarnings("ignore:.*is out of date")
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys, tmp_path, tmp_path_factory, monkeypatch, arguments, message
+):
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "fails.py").write_text("import lost_one")
+    monkeypatch.syspath_prepend(modules)
     code, _, error = call(capsys, *[a.replace("{tmp}", str(tmp_path)) for a in arguments])
     assert code == 2
     assert message in error
