@@ -273,7 +273,8 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
     monkeypatch.undo()
     assert code == 130
     assert "interrupted after 3 of 4 agents; the same command with --resume goes on" in printed
-    assert printed.count("| A2C | CartPole-v1 | 20 |") == 2
+    assert "| A2C | gtn_rl/CartPole-v1 | 20 |" in printed
+    assert "| A2C | CartPole-v1 | 20 |" in printed
     after(1, AssertionError("only the last agent is left"), monkeypatch)
     code, _, _ = call(capsys, "compare", "CartPole-v1", *options, "--resume")
     assert code == 0
