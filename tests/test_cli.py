@@ -3,6 +3,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -291,10 +292,16 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
 
 
 class Fatal(gym.Wrapper):
-    """An environment that ends its process."""
+    """An environment that ends its process in the third episode of all processes together."""
 
-    def step(self, action):
-        os._exit(3)
+    def reset(self, **options):
+        with open(os.environ["EPISODES"], "a+") as file:
+            file.write("x")
+            file.seek(0)
+            if len(file.read()) > 2:
+                time.sleep(4)
+                os._exit(3)
+        return super().reset(**options)
 
 
 def fatal():
@@ -303,11 +310,12 @@ def fatal():
 
 def test_a_process_that_dies_costs_no_results(tmp_path, monkeypatch):
     monkeypatch.setattr(comparing, "random_return", lambda *_: 0.0)
+    monkeypatch.setenv("EPISODES", str(tmp_path / "episodes"))
     out = tmp_path / "scores.json"
-    with pytest.raises(GTNError, match=r"a process died.*__main__") as error:
-        # The real ones come after the synthetic ones, whose scoring is what dies here.
-        gtn_rl.compare("CartPole-v1", fatal, seeds=1, jobs=2, out=out, **ONE)
+    with pytest.raises(GTNError, match=r"a process died.*__main__.*[12] agents are in") as error:
+        gtn_rl.compare("CartPole-v1", fatal, seeds=3, real=False, jobs=2, out=out, **ONE)
     assert "\n" not in str(error.value)
+    assert len(comparing.Comparison.load(out).cells[0].returns) in (1, 2)
 
 
 def test_what_cannot_be_compared_is_said_at_once(env, tmp_path):
