@@ -247,10 +247,12 @@ def compare(
         return sofar(f"interrupted after {count} of {len(cells) * seeds} agents")
     except BrokenProcessPool as error:
         count = sum(len(cell.returns) for cell in cells)
-        kept = f"in {out}, to go on with resume" if out is not None else "lost without out"
+        kept = (
+            f"{count} agents are in {out}: go on with resume" if out and count else "none is kept"
+        )
         raise GTNError(
-            f"a process died: of too little memory, killed, or because a script calls this outside "
-            f'`if __name__ == "__main__":`; the {count} agents before are {kept}'
+            "a process died: of too little memory, killed, or because a script calls this outside "
+            f'`if __name__ == "__main__":`; {kept}'
         ) from error
     return sofar()
 

@@ -22,9 +22,12 @@ def table(comparison: Comparison) -> str:
         "| agent | trained in | steps | mean | IQM | 95 % interval | min | seconds |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    own = comparison.artifact
+    if own == comparison.target:
+        own = f"gtn_rl/{own}"
     for cell in comparison.cells:
         s = cell.summary()
-        where = comparison.artifact if cell.environment == SYNTHETIC else comparison.target
+        where = own if cell.environment == SYNTHETIC else comparison.target
         mean, iqm, low, high, worst = (digits(value) for value in s)
         lines.append(
             f"| {cell.algorithm.upper()} | {where} | {cell.steps:,} | {mean} | {iqm} | "
