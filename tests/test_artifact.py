@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import gtn_rl
 from gtn_rl.envs.presentation import Phase, decode
-from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
+from gtn_rl.errors import ArtifactError, TargetError, TrainingDivergedError, UsageError
 from gtn_rl.io import checkpoint, files
 from gtn_rl.io.artifact import read_config
 
