@@ -22,7 +22,7 @@ from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
 from gtn_rl.stages.base import moments, returns_of, untrained
-from gtn_rl.stages.show import show
+from gtn_rl.stages.show import gain_of, show
 from gtn_rl.state import State
 
 _STREAM = 10
@@ -170,7 +170,7 @@ class ImitateExpert:
         self._met = torch.zeros(0, self.task.observation_space.shape[0])
         self._real = RealEnvs(self.task, self.actions, 1, _COPIES)
         self._exam = RealEnvs(self.task, self.actions, 1, _EPISODES)
-        self._length = 0.0
+        self._length, self._gain = 0.0, 1.0
         self._counted, self._returns = 0, {"random": 0.0, "expert": 0.0, "optimal": 0.0}
 
     def reset(self, step: int) -> None:
@@ -232,8 +232,11 @@ class ImitateExpert:
         if not last or step == 0:
             return {}
         policy = partial(optimal_policy, self.estimator.teacher)
-        returns, _ = returns_of(self._exam, policy, derive(self.config.seed, _STREAM, 4))
+        seed = derive(self.config.seed, _STREAM, 4)
+        returns, _ = returns_of(self._exam, policy, seed)
         self._returns["optimal"] = float(returns.mean())
+        random = self._returns["random"]
+        self._gain = gain_of(self.estimator.teacher, self._exam, random, seed)
         return {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
 
     def shares(self, step: int) -> Mapping[str, float]:
@@ -256,7 +259,7 @@ class ImitateExpert:
         state.visited, state.length = self._met, self._length
         if len(self._met):
             assert isinstance(state.teacher, SyntheticEnv)
-            state.teacher = show(state.teacher, self._met, self.config)
+            state.teacher = show(state.teacher, self._met, self.config, self._gain)
 
     def close(self) -> None:
         """Free the environments."""
@@ -265,9 +268,11 @@ class ImitateExpert:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the expert went, and what is known."""
-        return {"met": self._met, "returns": self._returns, "length": self._length}
+        return {
+            "met": self._met, "returns": self._returns, "length": self._length, "gain": self._gain
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set it to a saved state."""
         self._met, self._returns = state["met"], state["returns"]
-        self._length = state["length"]
+        self._length, self._gain = state["length"], state["gain"]

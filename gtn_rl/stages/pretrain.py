@@ -22,7 +22,7 @@ from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.averaged import Averaged
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of, returns_of
-from gtn_rl.stages.show import show
+from gtn_rl.stages.show import gain_of, show
 from gtn_rl.state import State
 
 _STREAM = 6
@@ -158,6 +158,7 @@ class Pretrain:
         self._robust = -float("inf")
         self._smooth, self._best, self._best_at, self._score = 0.0, -float("inf"), 0, -float("inf")
         self._visited, self._taken = torch.zeros(0, env.observation_size), 0
+        self._gain = 1.0
 
     def reset(self, step: int) -> None:
         """Start new episodes."""
@@ -231,6 +232,7 @@ class Pretrain:
                 self._best_at = self._used
             if step:
                 self._meet()
+                self._gain = gain_of(self.estimator.teacher, self._exam, self._random, seed)
         return row
 
     def _share(self) -> float:
@@ -264,7 +266,7 @@ class Pretrain:
         state.length = self._length
         state.visited = self._visited
         if len(self._visited):
-            state.teacher = show(state.teacher, state.visited, self.config)
+            state.teacher = show(state.teacher, state.visited, self.config, self._gain)
 
     def close(self) -> None:
         """Free the environments."""
@@ -277,6 +279,7 @@ class Pretrain:
             "numbers": [self._used, self._best_at],
             "returns": [self._smooth, self._best, self._score, self._length, self._robust],
             "visited": self._visited,
+            "gain": self._gain,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -284,4 +287,4 @@ class Pretrain:
         self._used, self._best_at = state["numbers"]
         returns = state["returns"]
         self._smooth, self._best, self._score, self._length, self._robust = returns
-        self._visited = state["visited"]
+        self._visited, self._gain = state["visited"], state["gain"]

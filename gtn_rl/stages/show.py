@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -10,8 +12,11 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs import lessons
 from gtn_rl.envs.presentation import Phase, at, encode
 from gtn_rl.envs.synthetic import SyntheticEnv
+from gtn_rl.envs.targets import RealEnvs
+from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import generator
-from gtn_rl.stages.base import moments, untrained_like
+from gtn_rl.spaces import halves
+from gtn_rl.stages.base import moments, returns_of, untrained_like
 
 STATES = 2048
 """States of the target that an environment keeps."""
@@ -30,12 +35,44 @@ CONTINUOUS = (
 """Best actions lie inside the bounds, at first far inside: beyond a bound all actions are the same,
 and an agent (A2C) whose mean got there does not come back."""
 
+_GAINS = (1.0, 1.25, 1.6, 2.0, 2.5)
+_REACHED, _ENOUGH = 0.55, 0.9
+"""Of the best actions agents learn a part at least; with that part a policy must come nearly as far
+from random agents as it does itself."""
+
 _SHOWN = 4096
 _STREAM = 8
 
 
+def gain_of(env: SyntheticEnv, real: RealEnvs, random: float, seed: int) -> float:
+    """What best continuous actions are to be multiplied by, that agents which learn a part do well.
+
+    A policy may push just as much as it has to: agents that learn most of it then get nowhere.
+
+    Args:
+        env: One environment.
+        real: Real environments for one learner.
+        random: Return of agents that act at random.
+        seed: Of the episodes.
+    """
+    if isinstance(env.action_space, spaces.Discrete):
+        return 1.0
+    middle, _ = halves(env.action_space)
+
+    def played(part: float) -> float:
+        def weak(observation: Tensor) -> Tensor:
+            return middle + part * (optimal_policy(env, observation) - middle)
+
+        return float(returns_of(real, weak, seed)[0].mean())
+
+    wanted = random + _ENOUGH * (played(1.0) - random)
+    return next((gain for gain in _GAINS if played(_REACHED * gain) >= wanted), _GAINS[-1])
+
+
 @torch.no_grad()
-def show(env: SyntheticEnv, visited: Tensor, config: TrainConfig) -> SyntheticEnv:
+def show(
+    env: SyntheticEnv, visited: Tensor, config: TrainConfig, gain: float = 1.0
+) -> SyntheticEnv:
     """An environment of the same reward, presented by the rules.
 
     Agents meet wide states first, which are easy to tell apart, then also those of the target.
@@ -45,10 +82,12 @@ def show(env: SyntheticEnv, visited: Tensor, config: TrainConfig) -> SyntheticEn
         env: One environment.
         visited: States `[M, O]` that agents met in the target.
         config: Settings of the run.
+        gain: Of best continuous actions, in those of the rules.
     """
     source = generator(config.seed, _STREAM)
     discrete = isinstance(env.action_space, spaces.Discrete)
     phases = DISCRETE if discrete else CONTINUOUS
+    phases = tuple(replace(phase, gain=gain * phase.gain) for phase in phases)
     chosen = torch.randint(len(visited), (STATES,), generator=source)
     shown = untrained_like(env, phases, visited[chosen], config.steps)
     mean, std = moments(visited)
