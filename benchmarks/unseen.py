@@ -92,7 +92,7 @@ def measure(arguments: Arguments, task: str, seed: int) -> None:
         a for a in ("ppo", "a2c", "dqn") if a != "dqn" or hasattr(describe(task).action_space, "n")
     ]
     compared = gtn_rl.compare(
-        folder, algos=kinds, seeds=arguments.agents, real=False, progress_bar=False
+        folder, task, algos=kinds, seeds=arguments.agents, real=False, progress_bar=False
     )
     row: dict[str, Any] = {
         "task": task, "seed": seed, "seconds": training["seconds"],

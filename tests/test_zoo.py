@@ -130,7 +130,7 @@ def test_environments_nobody_tuned_for_are_learned(examples, name, random, solve
     folder = tmp_path / "run"
     gtn_rl.train(f"my_env:{name}", folder, gtn_rl.TrainConfig(), progress_bar=False)
     (cell,) = gtn_rl.compare(
-        folder, algos=("ppo:5000",), seeds=3, real=False, progress_bar=False
+        folder, f"my_env:{name}", algos=("ppo:5000",), seeds=3, real=False, progress_bar=False
     ).cells
     assert cell.returns.mean() > random + 0.7 * (solved - random)
 
