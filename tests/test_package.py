@@ -1,5 +1,6 @@
 """What the package promises as a whole."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import metadata
@@ -64,7 +65,10 @@ def python_blocks(page="README.md"):
     return blocks
 
 
-PAGES = ("README.md", "docs/evolution.md", "docs/mdp.md", "docs/distillation.md")
+PAGES = (
+    "README.md", "docs/quickstart.md", "docs/own_environment.md", "docs/evolution.md",
+    "docs/mdp.md", "docs/distillation.md",
+)  # fmt: skip
 
 
 def test_pages_have_snippets():
@@ -73,7 +77,10 @@ def test_pages_have_snippets():
 
 
 # What README's first example prints is its promise.
-PRINTED = {"print(total)": lambda text: float(text.split()[-1]) >= 450}
+PRINTED = {
+    "print(total)": lambda text: float(text.split()[-1]) >= 450,
+    "print(score)": lambda text: float(text.split()[-1]) >= 400,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -86,3 +93,37 @@ def test_the_snippets_of_a_page_run(page, tmp_path, monkeypatch, capsys):
         for line, right in PRINTED.items():
             if line in code:
                 assert right(printed), printed
+
+
+def test_links_and_paths_in_pages_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]:
+        text = page.read_text()
+        links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+        if page.name != "research_log.md":
+            paths = re.findall(
+                r"`((?:gtn_rl|agents|envs|tests|benchmarks|examples)/[\w/]+\.py)", text
+            )
+            assert [path for path in paths if not (ROOT / path).exists()] == [], page
+
+
+# What each example says last, and the least that it must reach.
+EXAMPLES = {
+    "train_stock_agent": 400.0, "plain_loop": 300.0, "learned_reward": 400.0, "own_classifier": 85.0
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_reach_what_they_promise(name):
+    program = ROOT / "examples" / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    said = done.stdout.strip().splitlines()[-1]
+    assert float(re.search(r": ([\d.]+)", said).group(1)) >= EXAMPLES[name], said
+
+
+def test_every_example_is_short():
+    for example in ROOT.glob("examples/*.py"):
+        if example.stem != "my_env":
+            assert len(example.read_text().splitlines()) < 40, example

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -158,7 +159,7 @@ class Pretrain:
         self._robust = -float("inf")
         self._smooth, self._best, self._best_at, self._score = 0.0, -float("inf"), 0, -float("inf")
         self._visited, self._taken = torch.zeros(0, env.observation_size), 0
-        self._gain = 1.0
+        self._gain, self._kept = 1.0, env
 
     def reset(self, step: int) -> None:
         """Start new episodes."""
@@ -200,7 +201,7 @@ class Pretrain:
         def confused(observation: Tensor) -> Tensor:
             chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
             random = self.actions.uninformed(observation, source)
-            own = optimal_policy(self.estimator.teacher, observation)
+            own = optimal_policy(self._kept, observation)
             return torch.where(chance < share, random, own)
 
         with RealEnvs(self.task, self.actions, 1, _MET) as real:
@@ -226,13 +227,14 @@ class Pretrain:
             row |= {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
             if row["evaluation"] >= self._robust:
                 self._robust, self._score = row["evaluation"], greedy
+                self._kept = copy.deepcopy(self.estimator.teacher)
             goal = goal_of(self.task, self.config)
             if goal is not None and self._robust < goal:
                 # The return of training promised more than the policy has.
                 self._best_at = self._used
             if step:
                 self._meet()
-                self._gain = gain_of(self.estimator.teacher, self._exam, self._random, seed)
+                self._gain = gain_of(self._kept, self._exam, self._random, seed)
         return row
 
     def _share(self) -> float:
@@ -280,6 +282,7 @@ class Pretrain:
             "returns": [self._smooth, self._best, self._score, self._length, self._robust],
             "visited": self._visited,
             "gain": self._gain,
+            "kept": self._kept.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -288,3 +291,5 @@ class Pretrain:
         returns = state["returns"]
         self._smooth, self._best, self._score, self._length, self._robust = returns
         self._visited, self._gain = state["visited"], state["gain"]
+        self._kept = copy.deepcopy(self.estimator.teacher)
+        self._kept.load_state_dict(state["kept"])
