@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gtn_rl.agents.bandit import Batch
-from gtn_rl.agents.networks import Initial, uniform
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.networks import Initial, uniform
 
 
 @dataclass(frozen=True)

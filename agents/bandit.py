@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from gtn_rl.agents.learners import Acts, Learners, slices
-from gtn_rl.agents.networks import MLP, Initial
 from gtn_rl.agents.optim import Optimizer
 from gtn_rl.agents.unroll import descend, unroll
+from gtn_rl.networks import MLP, Initial
 
 
 class Batch(NamedTuple):

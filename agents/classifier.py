@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gtn_rl.agents.cnn import CNN
-from gtn_rl.agents.networks import ACTIVATIONS, MLP
 from gtn_rl.agents.unroll import replay
 from gtn_rl.agents.weight_norm import WeightNorm
 from gtn_rl.errors import UsageError
+from gtn_rl.networks import ACTIVATIONS, MLP
 
 
 class Lesson(NamedTuple):

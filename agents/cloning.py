@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from gtn_rl.agents.bandit import Batch, train
 from gtn_rl.agents.draw import fresh
 from gtn_rl.agents.learners import Learners
-from gtn_rl.agents.networks import Initial, actor
 from gtn_rl.agents.optim import SGD, Adam, Optimizer
 from gtn_rl.agents.spec import Spec
+from gtn_rl.networks import Initial, actor
 
 OPTIMIZERS: dict[str, Optimizer] = {"sgd": SGD(), "adam": Adam()}
 

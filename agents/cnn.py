@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gtn_rl.agents.networks import ACTIVATIONS
 from gtn_rl.errors import UsageError
+from gtn_rl.networks import ACTIVATIONS
 
 
 @dataclass(frozen=True)

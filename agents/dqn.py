@@ -12,8 +12,8 @@ from gtn_rl.agents.bandit import Batch
 from gtn_rl.agents.interactive import Segment, World
 from gtn_rl.agents.learners import Networks
 from gtn_rl.agents.losses import q_loss
-from gtn_rl.agents.networks import Initial, uniform
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.networks import Initial, uniform
 
 
 @dataclass(frozen=True)

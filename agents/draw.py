@@ -15,12 +15,12 @@ from gtn_rl.agents.bandit import Bandit
 from gtn_rl.agents.dqn import DQN, BanditDQN
 from gtn_rl.agents.interactive import Interactive
 from gtn_rl.agents.learners import Learners, Networks, Part
-from gtn_rl.agents.networks import MLP, widen
 from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import RMSprop
 from gtn_rl.agents.policy_gradient import PolicyGradient
 from gtn_rl.agents.spec import WHOLE, Spec
 from gtn_rl.errors import UsageError
+from gtn_rl.networks import MLP, widen
 from gtn_rl.seeding import log_uniform
 from gtn_rl.spaces import action_size, halves
 

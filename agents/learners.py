@@ -9,7 +9,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.networks import MLP
+from gtn_rl.networks import MLP
 
 
 class Stack(Protocol):

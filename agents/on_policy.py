@@ -12,8 +12,8 @@ from torch import Tensor
 from gtn_rl.agents.interactive import Judged, Segment, World
 from gtn_rl.agents.learners import Networks
 from gtn_rl.agents.losses import generalized_advantages, log_density, log_probability, policy_gain
-from gtn_rl.agents.networks import actor, orthogonal
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.networks import actor, orthogonal
 
 
 class Evaluates(Protocol):

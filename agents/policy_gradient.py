@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gtn_rl.agents.bandit import Batch
 from gtn_rl.agents.losses import log_density, normalized, policy_gain
-from gtn_rl.agents.networks import Initial, actor
 from gtn_rl.agents.optim import Adam, Optimizer
+from gtn_rl.networks import Initial, actor
 
 _NODES, _WEIGHTS = (0.0, math.sqrt(3.0), -math.sqrt(3.0)), (2 / 3, 1 / 6, 1 / 6)
 """Gauss-Hermite quadrature of three nodes."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gtn_rl.agents.networks import ACTIVATIONS
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.networks import ACTIVATIONS
 
 OPTIMAL = "optimal"
 STOCK = ("stock-a2c", "stock-dqn", "stock-ppo")

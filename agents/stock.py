@@ -22,10 +22,10 @@ from torch import Tensor
 from gtn_rl.agents.dqn import DQN
 from gtn_rl.agents.learners import Acts, Learners, Networks, Part
 from gtn_rl.agents.losses import sharpness
-from gtn_rl.agents.networks import MLP, actor, orthogonal, uniform, widen
 from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import Adam, RMSprop
 from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
+from gtn_rl.networks import MLP, actor, orthogonal, uniform, widen
 
 Reward = Callable[[Tensor, Tensor], Tensor]
 """Rewards `[R, N]` of lessons `[R, N, L]` and actions, indices or vectors in units of the space."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtn_rl.agents.cnn import CNN
-from gtn_rl.agents.networks import MLP
+from gtn_rl.networks import MLP
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs import lessons
 from gtn_rl.envs.presentation import Shown
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.networks import MLP, uniform
 from gtn_rl.spaces import action_size, check_spaces
 
 FORMS = ("action", "state", "potential")

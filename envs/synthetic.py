@@ -11,10 +11,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gtn_rl.agents.networks import MLP, uniform
 from gtn_rl.envs import lessons
 from gtn_rl.envs.presentation import FIELDS, Phase, Shown, at, encode
 from gtn_rl.errors import UsageError
+from gtn_rl.networks import MLP, uniform
 from gtn_rl.spaces import action_size, as_space, check_spaces
 
 _REACH = 10.0

@@ -120,7 +120,7 @@ def _name_of(factory: Factory) -> str:
         given = [repr(x) for x in factory.args]
         given += [f"{key}={value!r}" for key, value in factory.keywords.items()]
         return f"{_name_of(factory.func)}({', '.join(given)})"
-    told = type(factory).__repr__ is not object.__repr__
+    told = not repr(factory).startswith("<")
     return getattr(factory, "__name__", repr(factory) if told else type(factory).__name__)
 
 

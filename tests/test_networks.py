@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from gtn_rl.agents.networks import MLP, orthogonal, tanh, uniform
 from gtn_rl.errors import UsageError
+from gtn_rl.networks import MLP, orthogonal, tanh, uniform
 
 
 def test_tanh_is_torchs_with_its_first_and_second_derivative():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.networks import MLP, orthogonal
+from gtn_rl.networks import MLP, orthogonal
 
 
 class Critic(nn.Module):

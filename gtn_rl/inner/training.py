@@ -14,7 +14,6 @@ from gtn_rl.agents.bandit import Bandit, Batch
 from gtn_rl.agents.draw import draw, draw_interactive
 from gtn_rl.agents.interactive import Interactive, World
 from gtn_rl.agents.learners import Learners, Student
-from gtn_rl.agents.networks import MLP
 from gtn_rl.agents.spec import OPTIMAL, Spec
 from gtn_rl.agents.stock import ON_POLICY, train_stock_like
 from gtn_rl.config import TrainConfig
@@ -22,6 +21,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.inner.gradients import M, clip_data_to_median, one_per_learner
 from gtn_rl.inner.optimal import Optimal
 from gtn_rl.inner.worlds import SyntheticWorld
+from gtn_rl.networks import MLP
 from gtn_rl.spaces import action_size, halves
 
 _TOGETHER = 8192

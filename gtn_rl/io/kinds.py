@@ -12,13 +12,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.networks import MLP
 from gtn_rl.envs.presentation import FIELDS, Phase, decode
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError
 from gtn_rl.io.artifact import Shapes, load, locate, read_config, save
 from gtn_rl.modes.pairs import Pairs
+from gtn_rl.networks import MLP
 
 
 def save_pretrained(

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from gtn_rl.agents.cloning import OPTIMIZERS, Cloning, clone, fold
 from gtn_rl.agents.learners import Learners
-from gtn_rl.agents.networks import ACTIVATIONS
 from gtn_rl.agents.spec import Spec
 from gtn_rl.errors import UsageError, did_you_mean
+from gtn_rl.networks import ACTIVATIONS
 from gtn_rl.spaces import action_size, halves
 
 _MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}

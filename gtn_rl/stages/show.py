@@ -86,8 +86,8 @@ def show(
     """
     source = generator(config.seed, _STREAM)
     discrete = isinstance(env.action_space, spaces.Discrete)
-    phases = DISCRETE if discrete else CONTINUOUS
-    phases = tuple(replace(phase, gain=gain * phase.gain) for phase in phases)
+    rules = DISCRETE if discrete else CONTINUOUS
+    phases = [replace(rule, gain=gain * rule.gain) for rule in rules]
     chosen = torch.randint(len(visited), (STATES,), generator=source)
     shown = untrained_like(env, phases, visited[chosen], config.steps)
     mean, std = moments(visited)

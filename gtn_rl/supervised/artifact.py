@@ -40,14 +40,15 @@ def save_teacher(
     Raises:
         ArtifactError: A parameter is not finite, or the folder cannot be written.
     """
+    described = {"name": data.name, "shape": list(data.shape), "classes": data.classes}
     content = {
         "name": str(folder),
-        "data": {"name": data.name, "shape": list(data.shape), "classes": data.classes},
+        "data": described,
         "config": asdict(config),
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
-    return save(folder, "teacher", content, teacher, _shapes(content["data"], config))
+    return save(folder, "teacher", content, teacher, _shapes(described, config))
 
 
 def load_teacher(
