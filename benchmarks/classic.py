@@ -169,40 +169,60 @@ def normalised(task: str, returns: list[float]) -> np.ndarray[Any, Any]:
 
 
 def table(rows: dict[str, Any]) -> str:
-    """A line for each target: IQM (worst agent) of each algorithm over seeds, and the cost."""
-    names = ("ppo", "a2c", "dqn", *OFF_POLICY)
+    """A line for each target: what agents reach from ours, the peer's and the real one; costs."""
+    names = ("ppo", "a2c", "dqn")
+    beside = measured(RESULTS / "side_by_side.json")
     lines = [
-        "| task | seeds | real steps, median | seconds, median | "
-        + " | ".join(name.upper() for name in names) + " |",
-        "| --- | ---: | ---: | ---: |" + " ---: |" * len(names),
-    ]  # fmt: skip
+        "| task | outer seeds | gtn_rl | peer | real, as many steps | tuned real PPO (steps) | "
+        "real steps | seconds | pays from |",
+        "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     cells, agents = [], []
     for task in SCALE:
         own = [row for row in rows.values() if row["task"] == task]
         if not own:
             continue
-        parts = []
-        for name in names:
-            returns = [x for row in own for x in row.get(name, [])]
-            parts.append("")
-            if returns:
-                s = summarize(returns)
-                parts[-1] = f"{s.iqm:.1f} ({s.min:.1f})"
-                agents += normalised(task, returns).tolist()
-                cells += [
-                    summarize(normalised(task, row[name])).iqm for row in own if row.get(name)
-                ]
+        returns = {name: [x for row in own for x in row.get(name, [])] for name in names}
+        for name, values in returns.items():
+            agents += normalised(task, values).tolist()
+            cells += [summarize(normalised(task, row[name])).iqm for row in own if row.get(name)]
+        ours = [
+            f"{s.iqm:.1f} ({s.min:.1f})" for s in map(summarize, filter(None, returns.values()))
+        ]
+        others = {
+            kind: " / ".join(f"{iqm(beside[key]):.1f}" for key in keys(beside, task, names, kind))
+            for kind in ("peer", "real")
+        }
+        (tuned,) = keys(beside, task, ("ppo",), "tuned")
         steps = int(np.median([row["real_steps"] for row in own]))
-        seconds = np.median([row["seconds"] for row in own])
-        lines.append(f"| {task} | {len(own)} | {steps:,} | {seconds:.0f} | " + " | ".join(parts))
+        needed = beside[tuned]["steps"]
+        lines.append(
+            f"| {task} | {len(own)} | {' / '.join(ours)} | {others['peer']} | {others['real']} | "
+            f"{iqm(beside[tuned]):.1f} ({needed:,}) | {steps:,} | "
+            f"{np.median([row['seconds'] for row in own]):.0f} | {-(-steps // needed)} |"
+        )
     s = summarize(cells)
     below = 100 * float(np.mean(np.array(agents) < 50))
     lines += [
         "",
-        f"Normalised: IQM over all {len(cells)} cells and seeds {s.iqm:.1f} "
-        f"[{s.low:.1f}, {s.high:.1f}], worst {s.min:.1f}; {below:.1f} % of agents below 50.",
+        f"Where random agents have 0 and the best tuned real agents 100: IQM over all {len(cells)} "
+        f"cells {s.iqm:.1f} [{s.low:.1f}, {s.high:.1f}], worst {s.min:.1f}; {below:.1f} % of "
+        "agents have less than 50.",
     ]
     return "\n".join(lines)
+
+
+def keys(beside: dict[str, Any], task: str, names: tuple[str, ...], kind: str) -> list[str]:
+    """Of the rows of those algorithms, in their order."""
+    return [
+        key for name in names for key, row in beside.items()
+        if (row["task"], row["algorithm"], row["kind"]) == (task, name, kind)
+    ]  # fmt: skip
+
+
+def iqm(row: dict[str, Any]) -> float:
+    """Of a row's agents."""
+    return summarize([float(np.mean(agent["returns"])) for agent in row["agents"].values()]).iqm
 
 
 if __name__ == "__main__":
