@@ -274,11 +274,11 @@ def test_a_folder_goes_before_a_shipped_environment_without_its_prefix(env, tmp_
 def test_what_is_registered_is_found_from_everywhere(env, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(env, "mine")
-    gtn_rl.register("mine", "gtn_rl/Mine-v0")
+    gtn_rl.register("mine", "gtn_rl/Moved-v0")
     monkeypatch.chdir("/")
-    assert gym.make("gtn_rl/Mine-v0").observation_space == env.observation_space
+    assert gym.make("gtn_rl/Moved-v0").observation_space == env.observation_space
     many = gym.make_vec(
-        gym.spec("gtn_rl/Mine-v0"), num_envs=1, vectorization_mode="async",
+        gym.spec("gtn_rl/Moved-v0"), num_envs=1, vectorization_mode="async",
         vector_kwargs={"context": "spawn"},
     )  # fmt: skip
     assert many.reset(seed=0)[0].shape == (1, 4)
