@@ -36,7 +36,7 @@ class Classifiers:
     """K classifiers of one network shape.
 
     Args:
-        network: Their shape; those with fewer units have dead ones.
+        network: Their shape.
         parameters: One row per classifier, `[K, D]`.
     """
 
@@ -62,6 +62,7 @@ def fit(
     lesson: Lesson,
     *,
     create_graph: bool = False,
+    start: int = 0,
     keep: Collection[int] = (),
     segment: int = 0,
 ) -> list[Classifiers]:
@@ -71,6 +72,8 @@ def fit(
         classifiers: Untrained.
         lesson: T batches, learning rates and momenta.
         create_graph: Whether the result is to be differentiated w.r.t. the lesson.
+        start: Steps that are taken without a graph, so that the gradient is that of a window from
+            there to the end.
         keep: Numbers of steps after which the classifiers are wanted as well.
         segment: Steps whose graph is kept at once; that of the others is made again when it is
             needed (gradient checkpointing). All if 0.
@@ -80,27 +83,23 @@ def fit(
     """
     if not create_graph:
         lesson = Lesson(*(field.detach() for field in lesson))
-    parameters = classifiers.parameters.detach().requires_grad_()
-    velocity = torch.zeros_like(parameters)
+    state = (classifiers.parameters.detach(), torch.zeros_like(classifiers.parameters))
     total = len(lesson.inputs)
-    ends = {*keep, *range(segment, total, segment or total), total}
-    kept, start = [], 0
+    ends = {start, *keep, *range(start, total, segment or total), total} - {0}
+    kept, before = [], 0
     for end in sorted(ends):
-        part = Lesson(*(field[start:end] for field in lesson))
+        graph = create_graph and end > start
+        part = Lesson(*(field[before:end] for field in lesson))
 
         def steps(
             state: tuple[Tensor, Tensor], graph: bool, part: Lesson = part
         ) -> tuple[Tensor, Tensor]:
             return _steps(classifiers, *state, part, graph)
 
-        state = (parameters, velocity)
-        if segment and create_graph:
-            parameters, velocity = replay(steps, state, part)
-        else:
-            parameters, velocity = steps(state, create_graph)
+        state = replay(steps, state, part) if segment and graph else steps(state, graph)
         if end in keep or end == total:
-            kept.append(classifiers.with_parameters(parameters))
-        start = end
+            kept.append(classifiers.with_parameters(state[0]))
+        before = end
     return kept
 
 
@@ -112,17 +111,17 @@ def _steps(
     create_graph: bool,
 ) -> tuple[Tensor, Tensor]:
     if not create_graph:
-        parameters = parameters.detach().requires_grad_()
+        lesson = Lesson(*(field.detach() for field in lesson))
     for inputs, targets, rate, momentum in zip(*lesson, strict=True):
+        if not create_graph or not parameters.requires_grad:
+            parameters = parameters.detach().requires_grad_()
         with torch.enable_grad():
             logits = classifiers.with_parameters(parameters).logits(inputs)
             loss = cross_entropy(logits, targets).sum()
             (gradient,) = torch.autograd.grad(loss, parameters, create_graph=create_graph)
         velocity = momentum * velocity + gradient
         parameters = parameters - rate * velocity
-        if not create_graph:
-            parameters = parameters.detach().requires_grad_()
-    return parameters, velocity
+    return parameters if create_graph else parameters.detach(), velocity
 
 
 @dataclass(frozen=True)
@@ -133,48 +132,78 @@ class Group:
         count: How many.
         kernel: Width of the convolutions; 0 for a multilayer perceptron.
         activation: Of the network.
-        units: Least and most units (channels) of every hidden layer; drawn in between.
+        units: Least and most units (channels) of every hidden layer, and least and most times the
+            layer is there.
+        norm: As of `CNN`.
+        pool: As of `CNN`.
     """
 
     count: int
     kernel: int
     activation: str
-    units: tuple[tuple[int, int], ...]
+    units: tuple[tuple[int, int, int, int], ...]
+    norm: str = ""
+    pool: bool = False
 
-    def network(self, shape: Sequence[int], classes: int) -> MLP | CNN:
-        """The widest network of the group, for inputs of a shape."""
-        widest = tuple(high for _, high in self.units)
+    def network(
+        self, shape: Sequence[int], classes: int, source: torch.Generator | None = None
+    ) -> MLP | CNN:
+        """A network of the group for inputs of a shape, or the largest if there is no source."""
+
+        def chosen(low: int, high: int) -> int:
+            return high if source is None else _between(low, high, source)
+
+        widths = [
+            chosen(low, high)
+            for low, high, fewest, most in self.units
+            for _ in range(chosen(fewest, most))
+        ]
         if self.kernel:
-            return CNN(tuple(shape), widest, classes, self.kernel, self.activation)
-        return MLP((math.prod(shape), *widest, classes), self.activation)
+            return CNN(
+                tuple(shape), tuple(widths), classes, self.kernel, self.activation, self.norm,
+                self.pool,
+            )  # fmt: skip
+        return MLP((math.prod(shape), *widths, classes), self.activation)
+
+
+def _between(low: int, high: int, source: torch.Generator) -> int:
+    return low if low == high else int(torch.randint(low, high + 1, (), generator=source))
+
+
+_RANGE = r"\d+(?:\.\.\d+)?"
+_LAYER = rf"{_RANGE}(?:\*{_RANGE})?"
+_GROUP = rf"(?:(\d+)x)?(mlp|cnn(\d*)(?:\+(in|gn))?(\+pool)?)@(\w+):({_LAYER}(?:-{_LAYER})*)"
 
 
 def parse_group(text: str) -> Group:
-    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3@relu:8..16-16"` names.
+    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3+in+pool@relu:16..64*2..3"` names.
 
-    Count (1 if left out), kind, activation, hidden units; `8..16` is a width drawn anew for each
-    learner, `cnn3` has convolutions three wide.
+    Count (1 if left out), kind, activation, hidden units. `16..64` is a width drawn anew for each
+    outer step, `*2..3` the number of such layers. `cnn3` has convolutions three wide with stride 2;
+    `+in` and `+gn` have instance and group normalisation, `+pool` pools instead of striding.
 
     Raises:
         UsageError: Not of that form.
     """
-    unit = r"\d+(?:\.\.\d+)?"
-    match = re.fullmatch(rf"(?:(\d+)x)?(mlp|cnn(\d*))@(\w+):({unit}(?:-{unit})*)", text)
+    match = re.fullmatch(_GROUP, text)
     if match is None:
         raise UsageError(
-            f"learners {text!r} is not of the form 4xmlp@relu:64-64 or 4xcnn3@relu:8..16-16"
+            f"learners {text!r} is not of the form 4xmlp@relu:64-64 or 4xcnn3+in@relu:8..16*2..3"
         )
-    units = tuple(
-        (int(low), int(high or low))
-        for low, _, high in (part.partition("..") for part in match[5].split("-"))
-    )
+
+    def limits(text: str) -> tuple[int, int]:
+        low, _, high = text.partition("..")
+        return int(low), int(high or low)
+
+    layers = [part.partition("*") for part in match[7].split("-")]
+    units = tuple((*limits(width), *limits(times or "1")) for width, _, times in layers)
     kernel = 0 if match[2] == "mlp" else int(match[3] or 3)
-    group = Group(int(match[1] or 1), kernel, match[4], units)
+    group = Group(int(match[1] or 1), kernel, match[6], units, match[4] or "", bool(match[5]))
     if group.activation not in ACTIVATIONS:
         raise UsageError(
             f"learners {text!r}: unknown activation, use one of {', '.join(ACTIVATIONS)}"
         )
-    if group.count < 1 or any(not 0 < low <= high for low, high in units):
+    if group.count < 1 or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units):
         raise UsageError(f"learners {text!r}: needs a count and units above 0, and low..high")
     if match[2] != "mlp" and kernel % 2 == 0:
         raise UsageError(f"learners {text!r}: the kernel must be an odd number")
@@ -190,7 +219,7 @@ def draw(
     dtype: torch.dtype = torch.float32,
     weight_norm: bool = False,
 ) -> Classifiers:
-    """Fresh classifiers, each with its own initial weights and widths.
+    """Fresh classifiers of one drawn depth and width, each with its own initial weights.
 
     Args:
         group: What to draw.
@@ -200,41 +229,22 @@ def draw(
         dtype: Of the parameters.
         weight_norm: Whether their weights are normalised.
     """
-    network = group.network(shape, classes)
-    widths = torch.stack(
-        [
-            torch.randint(low, high + 1, (group.count,), generator=generator)
-            for low, high in group.units
-        ],
-        1,
-    )
+    network = group.network(shape, classes, generator)
     if isinstance(network, CNN):
-        rows = network.initial(widths, generator, dtype)
+        rows = network.initial(group.count, generator, dtype)
     else:
-        rows = _he_normal(network, widths, generator, dtype)
+        rows = _he_normal(network, group.count, generator, dtype)
     if weight_norm:
         normalised = WeightNorm(network)
         return Classifiers(normalised, normalised.of(rows))
     return Classifiers(network, rows)
 
 
-def _he_normal(
-    network: MLP, widths: Tensor, generator: torch.Generator, dtype: torch.dtype
-) -> Tensor:
-    """Rows `[K, D]` (He et al. 2015); units beyond `widths` `[K, layers]` are dead and stay so."""
-    count = len(widths)
-    used = torch.ones(count, network.sizes[0], dtype=dtype)
-    rows = []
-    for layer, (i, o) in enumerate(zip(network.sizes[:-1], network.sizes[1:], strict=True)):
-        last = layer == len(network.sizes) - 2
-        own = torch.ones(count, o, dtype=dtype)
-        if not last:
-            own = (torch.arange(o) < widths[:, layer, None]).to(dtype)
-        weight = torch.randn(count, i, o, generator=generator, dtype=dtype)
-        scale = ((1 if last else 2) / used.sum(1)).sqrt().view(-1, 1, 1)
-        rows += [
-            (weight * scale * used[:, :, None] * own[:, None, :]).flatten(1),
-            torch.zeros(count, o, dtype=dtype),
-        ]
-        used = own
+def _he_normal(network: MLP, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Rows `[K, D]` (He et al. 2015)."""
+    rows, gains = [], [2] * (len(network.sizes) - 2) + [1]
+    for (i, o, _), gain in zip(network.weights(), gains, strict=True):
+        weight = torch.randn(count, i * o, generator=generator, dtype=dtype)
+        scale = math.sqrt(gain / i)
+        rows += [weight * scale, torch.zeros(count, o, dtype=dtype)]
     return torch.cat(rows, 1)

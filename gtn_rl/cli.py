@@ -221,13 +221,14 @@ class Supervised:
     """Meta-train a teacher of classifiers: the original Generative Teaching Network."""
 
     data: tyro.conf.Positional[str]
-    """digits, mnist1d, mnist, fashion-mnist or cifar10."""
+    """digits, mnist1d, or a folder or zip file of images: one folder for each class, MNIST's files
+    or CIFAR-10's."""
 
     out: Path
     """Folder for the artifact, the logs and the checkpoints."""
 
-    data_folder: Path | None = None
-    """Folder with the files of mnist, fashion-mnist or cifar10; nothing is downloaded."""
+    size: int | None = None
+    """Height and width to which images in class folders are scaled."""
 
     resume: bool = False
     """Go on with the run that the folder holds."""
@@ -246,8 +247,7 @@ class Supervised:
 
         result = train(
             self.data, self.out, self.config,
-            resume=self.resume, progress_bar=self.progress, data_folder=self.data_folder,
-            command=_command(),
+            resume=self.resume, progress_bar=self.progress, size=self.size, command=_command(),
         )  # fmt: skip
         said = (
             f"fresh learners after {self.config.inner_steps} steps: "
@@ -264,8 +264,11 @@ class Search:
     teacher: tyro.conf.Positional[Path]
     """Folder of a teacher, as gtn-rl supervised makes it."""
 
-    data_folder: Path | None = None
-    """Folder with the files of mnist, fashion-mnist or cifar10."""
+    data: Path | None = None
+    """The images that the teacher was made for, if it was made for images."""
+
+    size: int | None = None
+    """Height and width to which images in class folders are scaled, as for the teacher."""
 
     trials: int = 60
     """Networks that are tried with the teacher."""
@@ -291,7 +294,7 @@ class Search:
         from gtn_rl.supervised.search import front_table, search
         from gtn_rl.supervised.space import Limits
 
-        data = load(saved_task(self.teacher), self.data_folder)
+        data = load(self.data or saved_task(self.teacher), self.size)
         teacher, config = load_teacher(self.teacher, data)
         found = search(
             teacher, data, config,

@@ -15,6 +15,7 @@ from gtn_rl.agents.classifier import Classifiers, cross_entropy
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.run import State
 from gtn_rl.seeding import generator
+from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
 from gtn_rl.supervised.evaluate import accuracy, final_accuracies, taught
@@ -73,11 +74,8 @@ class Classification:
 
     def train(self, teachers: nn.Module, step: int) -> list[Classifiers]:
         """Fresh classifiers after each of the scored points of their training."""
-        config = self.config
-        points = range(1, config.intermediate)
-        keep = {round(config.inner_steps * point / config.intermediate) for point in points}
-        stream = generator(config.seed, _LEARNERS, step)
-        return taught(teachers, self.data, config, stream, create_graph=True, keep=keep)
+        stream = generator(self.config.seed, _LEARNERS, step)
+        return taught(teachers, self.data, self.config, stream, create_graph=True)
 
     def objective(
         self, trained: Sequence[Classifiers], step: int
@@ -91,7 +89,11 @@ class Classification:
             self._examples += index.numel()
             dtype = stack.parameters.dtype
             targets = F.one_hot(part.labels[index], self.data.classes).to(dtype)
-            exams.append((part.inputs[index].to(dtype), targets))
+            inputs = augmented(
+                part.inputs[index], self.data.shape, flip=self.config.flip, crop=self.config.crop,
+                generator=source,
+            )  # fmt: skip
+            exams.append((inputs.to(dtype), targets))
         score = partial(_score, exams=exams)
         with torch.no_grad():
             return score, {"loss": -float(score(trained))}

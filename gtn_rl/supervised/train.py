@@ -23,14 +23,14 @@ _TEACHER = 3  # The stream beside those of `problem`.
 
 
 def train(
-    data: str | Data,
+    data: str | Path | Data,
     out: str | Path | None = None,
     config: SupervisedConfig | None = None,
     *,
     resume: bool = False,
     progress_bar: bool = True,
     command: str = "",
-    data_folder: str | Path | None = None,
+    size: int | None = None,
 ) -> Result:
     """Meta-train a teacher, so that classifiers it trains do well on real data.
 
@@ -39,14 +39,14 @@ def train(
     2020, section 3).
 
     Args:
-        data: Name of a known task (`gtn_rl.supervised.DATASETS`), or data of your own
-            (`from_arrays`, `from_torch`).
+        data: A known task (`gtn_rl.supervised.DATASETS`), a folder or zip file of images, or data
+            of your own (`from_arrays`, `from_torch`).
         out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
         config: Settings.
         resume: Go on with the run that `out` holds, as if it had never stopped.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
-        data_folder: Local files of mnist, fashion-mnist and cifar10.
+        size: Height and width to which images in class folders are scaled.
 
     Returns:
         The averaged teacher at the end of the schedule and, as `scores`, the mean accuracies in
@@ -61,7 +61,7 @@ def train(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     settings = config or SupervisedConfig()
-    task = load(data, data_folder) if isinstance(data, str) else data
+    task = data if isinstance(data, Data) else load(data, size)
     source = generator(settings.seed, _TEACHER)
     teacher = make_teacher(task, settings, source)
     taught(teacher, task, settings, source)  # What does not fit the data fails here.
