@@ -11,10 +11,11 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.networks import ACTIVATIONS, MLP
 from gtn_rl.agents.replay import replay
-from gtn_rl.agents.weight_norm import WeightNorm
+from gtn_rl.agents.weight_norm import Network, WeightNorm
 from gtn_rl.errors import UsageError
 
 
@@ -40,7 +41,7 @@ class Classifiers:
         parameters: One row per classifier, `[K, D]`.
     """
 
-    network: MLP | CNN | WeightNorm
+    network: Network | WeightNorm
     parameters: Tensor
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -136,6 +137,7 @@ class Group:
             layer is there.
         norm: As of `CNN`.
         pool: As of `CNN`.
+        cell: As of `CellCNN`; none if empty.
     """
 
     count: int
@@ -144,10 +146,11 @@ class Group:
     units: tuple[tuple[int, int, int, int], ...]
     norm: str = ""
     pool: bool = False
+    cell: str = ""
 
     def network(
         self, shape: Sequence[int], classes: int, source: torch.Generator | None = None
-    ) -> MLP | CNN:
+    ) -> Network:
         """A network of the group for inputs of a shape, or the largest if there is no source."""
 
         def chosen(low: int, high: int) -> int:
@@ -158,6 +161,8 @@ class Group:
             for low, high, fewest, most in self.units
             for _ in range(chosen(fewest, most))
         ]
+        if self.cell:
+            return CellCNN(tuple(shape), tuple(widths), classes, self.cell, self.activation)
         if self.kernel:
             return CNN(
                 tuple(shape), tuple(widths), classes, self.kernel, self.activation, self.norm,
@@ -172,7 +177,10 @@ def _between(low: int, high: int, source: torch.Generator) -> int:
 
 _RANGE = r"\d+(?:\.\.\d+)?"
 _LAYER = rf"{_RANGE}(?:\*{_RANGE})?"
-_GROUP = rf"(?:(\d+)x)?(mlp|cnn(\d*)(?:\+(in|gn))?(\+pool)?)@(\w+):({_LAYER}(?:-{_LAYER})*)"
+_KIND = (
+    r"(?P<kind>mlp|cell\.(?P<cell>\w+)|cnn(?P<kernel>\d*)(?:\+(?P<norm>in|gn))?(?P<pool>\+pool)?)"
+)
+_GROUP = rf"(?:(?P<count>\d+)x)?{_KIND}@(?P<activation>\w+):(?P<units>{_LAYER}(?:-{_LAYER})*)"
 
 
 def parse_group(text: str) -> Group:
@@ -181,6 +189,7 @@ def parse_group(text: str) -> Group:
     Count (1 if left out), kind, activation, hidden units. `16..64` is a width drawn anew for each
     outer step, `*2..3` the number of such layers. `cnn3` has convolutions three wide with stride 2;
     `+in` and `+gn` have instance and group normalisation, `+pool` pools instead of striding.
+    `cell.s13da0@relu:8*2-16*2` has cells, as `CellCNN` says.
 
     Raises:
         UsageError: Not of that form.
@@ -195,17 +204,20 @@ def parse_group(text: str) -> Group:
         low, _, high = text.partition("..")
         return int(low), int(high or low)
 
-    layers = [part.partition("*") for part in match[7].split("-")]
+    layers = [part.partition("*") for part in match["units"].split("-")]
     units = tuple((*limits(width), *limits(times or "1")) for width, _, times in layers)
-    kernel = 0 if match[2] == "mlp" else int(match[3] or 3)
-    group = Group(int(match[1] or 1), kernel, match[6], units, match[4] or "", bool(match[5]))
+    kernel = int(match["kernel"] or 3) if match["kind"].startswith("cnn") else 0
+    group = Group(
+        int(match["count"] or 1), kernel, match["activation"], units, match["norm"] or "",
+        bool(match["pool"]), match["cell"] or "",
+    )  # fmt: skip
     if group.activation not in ACTIVATIONS:
         raise UsageError(
             f"learners {text!r}: unknown activation, use one of {', '.join(ACTIVATIONS)}"
         )
     if group.count < 1 or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units):
         raise UsageError(f"learners {text!r}: needs a count and units above 0, and low..high")
-    if match[2] != "mlp" and kernel % 2 == 0:
+    if match["kind"].startswith("cnn") and kernel % 2 == 0:
         raise UsageError(f"learners {text!r}: the kernel must be an odd number")
     return group
 
@@ -230,21 +242,23 @@ def draw(
         weight_norm: Whether their weights are normalised.
     """
     network = group.network(shape, classes, generator)
-    if isinstance(network, CNN):
-        rows = network.initial(group.count, generator, dtype)
-    else:
-        rows = _he_normal(network, group.count, generator, dtype)
+    rows = _he_normal(network, group.count, generator, dtype)
     if weight_norm:
         normalised = WeightNorm(network)
         return Classifiers(normalised, normalised.of(rows))
     return Classifiers(network, rows)
 
 
-def _he_normal(network: MLP, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Rows `[K, D]` (He et al. 2015)."""
-    rows, gains = [], [2] * (len(network.sizes) - 2) + [1]
-    for (i, o, _), gain in zip(network.weights(), gains, strict=True):
-        weight = torch.randn(count, i * o, generator=generator, dtype=dtype)
-        scale = math.sqrt(gain / i)
-        rows += [weight * scale, torch.zeros(count, o, dtype=dtype)]
-    return torch.cat(rows, 1)
+def _he_normal(
+    network: Network, count: int, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """Rows `[K, D]`: weights as in He et al. 2015 (arXiv 1502.01852), no biases, scales 1."""
+    *hidden, last = network.weights()
+    rows = []
+    for gain, layers in ((2, hidden), (1, [last])):
+        for before, out, after in layers:
+            size, scale = before * out * after, math.sqrt(gain / (before * after))
+            weight = torch.randn(count, size, generator=generator, dtype=dtype) * scale
+            rows += [weight, torch.zeros(count, out, dtype=dtype)]
+    scales = network.num_parameters - sum(row.shape[1] for row in rows)
+    return torch.cat([*rows, torch.ones(count, scales, dtype=dtype)], 1)

@@ -120,17 +120,6 @@ class CNN:
             parts[2 * len(self.channels)].view(-1, self.outputs),
         )
 
-    def initial(self, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """Fresh rows `[count, D]`: He's normal weights (arXiv 1502.01852), no biases, scales 1."""
-        rows: list[Tensor] = []
-        for before, out, after in self.weights():
-            weight = torch.randn(count, before * out * after, generator=generator, dtype=dtype)
-            # The linear layer, the only one with rows before its units, has no activation.
-            scale = math.sqrt(2 / after if before == 1 else 1 / before)
-            rows += [weight * scale, torch.zeros(count, out, dtype=dtype)]
-        scales = sum(self._counts()[len(rows) :])
-        return torch.cat([*rows, torch.ones(count, scales, dtype=dtype)], 1)
-
     def _pairs(self) -> list[tuple[int, int]]:
         return list(zip((self.shape[0], *self.channels[:-1]), self.channels, strict=True))
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.networks import MLP
+
+Network = MLP | CNN | CellCNN
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class WeightNorm:
         network: The plain network.
     """
 
-    network: MLP | CNN
+    network: Network
 
     @property
     def num_parameters(self) -> int:
