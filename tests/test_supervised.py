@@ -31,6 +31,7 @@ TINY = SupervisedConfig(
     noise=5,
     hidden=8,
     outer_steps=6,
+    reconstruct=0,
     evaluate_every=2,
     exams=1,
 )
@@ -137,6 +138,16 @@ def test_a_teacher_learns_to_teach(blobs):
     assert result.score == pytest.approx(result.rows[-1]["evaluation"], abs=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"teacher": "distillation", "soft_labels": True}])
+def test_samples_become_real_examples_of_their_classes(settings, blobs):
+    config = replace(TINY, reconstruct=600, hidden=64, outer_steps=1, **settings)
+    result = train(blobs, None, config, progress_bar=False)
+    inputs, targets = result.teacher.samples()
+    distance, index = torch.cdist(inputs.flatten(0, 2), blobs.train.inputs).min(1)
+    assert distance.mean() < 0.1 * blobs.train.inputs.norm(dim=1).mean()
+    assert torch.equal(blobs.train.labels[index], targets.flatten(0, 2).argmax(-1))
+
+
 def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
     blobs, tmp_path, monkeypatch
 ):
@@ -157,7 +168,8 @@ def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
 
 
 def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeypatch):
-    whole = train(blobs, tmp_path / "whole", TINY, progress_bar=False)
+    config = replace(TINY, reconstruct=3)
+    whole = train(blobs, tmp_path / "whole", config, progress_bar=False)
     step, calls = Classification.objective, []
 
     def killed(self, learners, number):
@@ -167,19 +179,19 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeyp
         return step(self, learners, number)
 
     monkeypatch.setattr(Classification, "objective", killed)
-    assert train(blobs, tmp_path / "cut", TINY, progress_bar=False).stopped == "interrupted"
-    again = train(blobs, tmp_path / "cut", TINY, progress_bar=False, resume=True)
+    assert train(blobs, tmp_path / "cut", config, progress_bar=False).stopped == "interrupted"
+    again = train(blobs, tmp_path / "cut", config, progress_bar=False, resume=True)
     assert again.scores == whole.scores
     for name, tensor in whole.teacher.state_dict().items():
         assert torch.equal(tensor, again.teacher.state_dict()[name])
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in again.rows]
     assert rows == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.rows]
-    teacher, config = load_teacher(tmp_path / "cut")
-    assert config == TINY
+    teacher, loaded = load_teacher(tmp_path / "cut")
+    assert loaded == config
     for name, tensor in whole.teacher.state_dict().items():
         assert torch.equal(tensor, teacher.state_dict()[name])
     with pytest.raises(UsageError, match="real_batch"):
-        train(blobs, tmp_path / "cut", replace(TINY, real_batch=8), resume=True)
+        train(blobs, tmp_path / "cut", replace(config, real_batch=8), resume=True)
 
 
 def test_what_is_no_teacher_is_said(tmp_path, blobs, env):
@@ -405,7 +417,7 @@ def call(capsys, *arguments):
 
 SHORT = (
     "--no-progress --learners 2xmlp@relu:8 --inner-steps 2 --outer-steps 4 --evaluate-every 2 "
-    "--exams 1"
+    "--exams 1 --reconstruct 0"
 )
 
 

@@ -78,6 +78,10 @@ class SupervisedConfig:
     soft_labels: bool = False
     """Learn the class probabilities of every sample as well; not for fresh noise or real data."""
 
+    reconstruct: int = 300
+    """Outer steps before those, in which samples that stay the same become real examples; what
+    they show at first is noise if 0."""
+
     first_rate: float = 0.2
     """Learning rate of every inner step before it is learned."""
 
@@ -119,13 +123,18 @@ class SupervisedConfig:
             raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
         if self.intermediate > (self.window or self.inner_steps):
             raise UsageError("intermediate must not exceed inner_steps, nor the window")
-        if min(self.segment, self.draw, self.window, self.crop) < 0:
-            raise UsageError("segment, draw, window and crop must not be negative")
+        if min(self.segment, self.draw, self.window, self.crop, self.reconstruct) < 0:
+            raise UsageError("segment, draw, window, crop and reconstruct must not be negative")
         if self.generator not in ("mlp", "conv"):
             raise UsageError(f"generator must be mlp or conv, got {self.generator!r}")
-        if self.soft_labels and self.teacher in ("no-curriculum", "balanced-noise", "real"):
+        if self.soft_labels and not self.fixed:
             raise UsageError(f"soft_labels needs samples that stay the same, not {self.teacher}")
         if not self.learners:
             raise UsageError("learners must name at least one kind, such as 4xmlp@relu:64-64")
         for text in self.learners:
             parse_group(text)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a teacher's samples stay the same."""
+        return self.teacher not in ("no-curriculum", "balanced-noise", "real")

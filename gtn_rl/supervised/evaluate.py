@@ -18,7 +18,8 @@ from gtn_rl.supervised.data import Data, Part
 if TYPE_CHECKING:
     from gtn_rl.supervised.teachers import Teacher
 
-_TEST = 4  # The stream beside those of `problem` and `train`.
+# Random streams beside those of `problem`, `reconstruct` and `train`.
+_EVALUATION, _TEST = 2, 4
 
 
 def taught(
@@ -87,6 +88,21 @@ def accuracy(classifiers: Classifiers, part: Part) -> Tensor:
             logits = classifiers.logits(inputs.to(classifiers.parameters.dtype).unsqueeze(0))
             right += (logits.argmax(-1) == labels).sum(-1)
     return right / len(part) * 100
+
+
+def validation(
+    teacher: nn.Module, data: Data, config: SupervisedConfig, step: int
+) -> dict[str, float]:
+    """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
+    stream = generator(config.seed, _EVALUATION, step)
+    percent = torch.cat(
+        [
+            accuracy(stack, data.validation)
+            for _ in range(config.exams)
+            for stack in taught(teacher, data, config, stream)
+        ]
+    )
+    return {"evaluation": float(percent.mean()), "evaluation_min": float(percent.min())}
 
 
 def final_accuracies(

@@ -18,11 +18,11 @@ from gtn_rl.seeding import generator
 from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
-from gtn_rl.supervised.evaluate import accuracy, final_accuracies, taught
+from gtn_rl.supervised.evaluate import final_accuracies, taught, validation
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
-_LEARNERS, _EXAMPLES, _EVALUATION = range(3)
+_LEARNERS, _EXAMPLES = range(2)
 
 COLUMNS = {
     "step": "outer steps done",
@@ -60,7 +60,7 @@ class Classification:
         """Start the meta-gradient."""
         config = self.config
         self.estimator = MetaGradient(
-            state.teacher, self._rate, max_norm=config.max_gradient_norm,
+            state.teacher.requires_grad_(), self._rate, max_norm=config.max_gradient_norm,
             averaging=config.averaging,
         )  # fmt: skip
 
@@ -100,16 +100,7 @@ class Classification:
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
-        config = self.config
-        stream = generator(config.seed, _EVALUATION, step)
-        percent = torch.cat(
-            [
-                accuracy(stack, self.data.validation)
-                for _ in range(config.exams)
-                for stack in taught(self.estimator.teacher, self.data, config, stream)
-            ]
-        )
-        return {"evaluation": float(percent.mean()), "evaluation_min": float(percent.min())}
+        return validation(self.estimator.teacher, self.data, self.config, step)
 
     def shares(self, step: int) -> Mapping[str, float]:
         """Of its outer steps."""

@@ -149,20 +149,24 @@ class GeneratorTeacher(nn.Module):
         if self.order not in ("no-curriculum", "balanced-noise"):
             self.noise = nn.Parameter(torch.randn(self.size, generator=generator))
 
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Inputs and class probabilities in the order in which they are learned."""
+        targets = self.labels()
+        return self.layers(torch.cat([self.noise.unsqueeze(1), targets], -1)), targets
+
     def lesson(self, count: int, generator: torch.Generator) -> Lesson:
         """The data of one inner loop; each of the classifiers gets its own where it is random."""
         steps, batch, width = self.size
-        targets = self.labels()
-        if self.order == "no-curriculum":
-            labels = torch.randint(self.classes, (steps, count, batch), generator=generator)
-            targets = F.one_hot(labels, self.classes).to(targets.dtype)
         if self.order in ("no-curriculum", "balanced-noise"):
-            noise = torch.randn(
-                steps, count, batch, width, generator=generator, dtype=targets.dtype
-            )
+            targets = self.labels()
+            if self.order == "no-curriculum":
+                labels = torch.randint(self.classes, (steps, count, batch), generator=generator)
+                targets = F.one_hot(labels, self.classes).to(targets.dtype)
+            size = steps, count, batch, width
+            noise = torch.randn(size, generator=generator, dtype=targets.dtype)
             given = targets.expand(-1, count, -1, -1)
             return Lesson(self.layers(torch.cat([noise, given], -1)), targets, *self.rates())
-        inputs = self.layers(torch.cat([self.noise.unsqueeze(1), targets], -1))
+        inputs, targets = self.samples()
         if self.order == "curriculum":
             return Lesson(inputs, targets, *self.rates())
         # Units that are shuffled: whole batches or samples.
@@ -195,9 +199,13 @@ class Distilled(nn.Module):
         self.labels = Labels(classes, config)
         self.inputs = nn.Parameter(torch.randn(steps, 1, batch, features, generator=generator))
 
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Inputs and class probabilities in the order in which they are learned."""
+        return self.inputs, self.labels()
+
     def lesson(self, count: int, generator: torch.Generator) -> Lesson:
         """The data of one inner loop."""
-        return Lesson(self.inputs, self.labels(), *self.rates())
+        return Lesson(*self.samples(), *self.rates())
 
 
 class RealTeacher(nn.Module):

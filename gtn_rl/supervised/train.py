@@ -10,6 +10,7 @@ from torch import nn
 
 from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
+from gtn_rl.loop import Stage
 from gtn_rl.run import Result, State, go
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.artifact import save_teacher
@@ -17,6 +18,7 @@ from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, load
 from gtn_rl.supervised.evaluate import taught
 from gtn_rl.supervised.problem import COLUMNS, Classification
+from gtn_rl.supervised.reconstruct import Reconstruction
 from gtn_rl.supervised.teachers import make_teacher
 
 _TEACHER = 3  # The stream beside those of `problem`.
@@ -75,8 +77,11 @@ def train(
         accuracies = results["returns"]
         return save_teacher(teacher, folder, task, settings, training=cost, results=accuracies)
 
+    stages: list[Stage] = [Classification(task, settings)]
+    if settings.fixed and settings.reconstruct:
+        stages.insert(0, Reconstruction(task, settings))
     return go(
-        [Classification(task, settings)], State(teacher), target=task.name, config=settings,
+        stages, State(teacher), target=task.name, config=settings,
         folder=folder, resume=resume, budgets={"minutes": settings.max_minutes}, write=write,
         command=command, progress_bar=progress_bar, columns=COLUMNS,
     )  # fmt: skip
