@@ -95,7 +95,7 @@ def fit(
         def steps(
             state: tuple[Tensor, Tensor], graph: bool, part: Lesson = part
         ) -> tuple[Tensor, Tensor]:
-            return _steps(classifiers, *state, part, graph)
+            return sgd(classifiers, state, part, create_graph=graph)
 
         state = replay(steps, state, part) if segment and graph else steps(state, graph)
         if end in keep or end == total:
@@ -104,13 +104,15 @@ def fit(
     return kept
 
 
-def _steps(
+def sgd(
     classifiers: Classifiers,
-    parameters: Tensor,
-    velocity: Tensor,
+    state: tuple[Tensor, Tensor],
     lesson: Lesson,
-    create_graph: bool,
+    *,
+    create_graph: bool = False,
 ) -> tuple[Tensor, Tensor]:
+    """Parameters and velocities `[K, D]` after the steps of a lesson, given those before."""
+    parameters, velocity = state
     if not create_graph:
         lesson = Lesson(*(field.detach() for field in lesson))
     for inputs, targets, rate, momentum in zip(*lesson, strict=True):

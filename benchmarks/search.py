@@ -22,7 +22,7 @@ import tyro
 
 from gtn_rl.supervised import SupervisedConfig, load, train
 from gtn_rl.supervised.search import RealTraining, kendall, proxy_scores, real_scores, spearman
-from gtn_rl.supervised.space import candidates, parameters_of
+from gtn_rl.supervised.space import parameters_of
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 # The large ones of the space: rates that suit small networks make large ones diverge, which then
@@ -65,7 +65,8 @@ def teacher_settings(name: str, inner_steps: int, outer_steps: int) -> Supervise
 
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
-    data, texts = load(arguments.task), candidates(arguments.candidates, 0)
+    data = load(arguments.task)
+    texts = candidates(arguments.candidates, 0, data.shape)
     content: dict[str, Any] = {"candidates": [], "correlations": {}, "cpu_seconds": {}}
     if RESULTS.is_file():
         content = json.loads(RESULTS.read_text())

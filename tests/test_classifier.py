@@ -208,6 +208,25 @@ def test_a_window_has_the_gradient_of_a_training_that_starts_there(generator):
     torch.testing.assert_close(window[2:], rest)
 
 
+def test_a_cell_sums_what_its_edges_give(generator):
+    drawn = draw(parse_group("1xcell.s00sa3@relu:4"), (2, 8, 8), 3, generator=generator, dtype=F64)
+    # The convolution leads nowhere: nothing goes into node 2.
+    assert drawn.network.num_parameters == (2 * 9 + 2) * 4 + (4 * 9 + 2) * 4 + (4 + 1) * 3
+    drawn.parameters[:, -4:] = 0
+    stem, shift, *_, scale, _ = drawn.parameters[0].split([72, 4, 144, 4, 12, 3, 4, 4])
+    head, bias = drawn.parameters[0].split([72, 4, 144, 4, 12, 3, 8])[4:6]
+    inputs = torch.randn(5, 2, 8, 8, generator=generator, dtype=F64)
+    values = F.conv2d(inputs, stem.view(4, 2, 3, 3), stride=2, padding=1)
+    values = F.group_norm(values, 4, scale, shift)
+    values = F.relu(values + F.avg_pool2d(values, 3, 1, 1)).mean((2, 3))
+    want = values @ head.view(4, 3) + bias
+    torch.testing.assert_close(drawn.logits(inputs.view(1, 5, -1))[0], want)
+    with pytest.raises(UsageError, match="does not come out"):
+        draw(parse_group("1xcell.s00000@relu:4"), (2, 8, 8), 3, generator=generator)
+    with pytest.raises(UsageError, match="is six of"):
+        draw(parse_group("1xcell.s0@relu:4"), (2, 8, 8), 3, generator=generator)
+
+
 def test_a_cnn_wants_inputs_with_channels(generator):
     with pytest.raises(UsageError, match="use an MLP"):
         draw(parse_group("cnn@relu:8"), (64,), 10, generator=generator)
