@@ -22,7 +22,7 @@ import tyro
 
 from gtn_rl.supervised import SupervisedConfig, load, train
 from gtn_rl.supervised.search import RealTraining, kendall, proxy_scores, real_scores, spearman
-from gtn_rl.supervised.space import parameters_of
+from gtn_rl.supervised.space import candidates, parameters_of
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 # The large ones of the space: rates that suit small networks make large ones diverge, which then

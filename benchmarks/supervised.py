@@ -71,6 +71,8 @@ class Arguments:
     """Task and inner steps."""
     teachers: tuple[str, ...] = TEACHERS[:3]
     """Which teachers."""
+    outer_steps: int = 0
+    """Updates of a teacher; as the settings of a task have it if 0."""
     data_folder: Path = Path()
     """Folder of MNIST and CIFAR-10."""
     out: Path = Path("runs/supervised")
@@ -85,7 +87,9 @@ def read(task: str, folder: Path) -> Data:
     return load(next((place for place in places if place.exists()), places[0]))
 
 
-def settings(task: str, steps: int, teacher: str, seed: int) -> SupervisedConfig:
+def settings(
+    task: str, steps: int, teacher: str, seed: int, outer_steps: int = 0
+) -> SupervisedConfig:
     own = dict(SETTINGS[task])
     if teacher == "real":
         own |= REAL
@@ -93,11 +97,13 @@ def settings(task: str, steps: int, teacher: str, seed: int) -> SupervisedConfig
         own |= DISTILLATION
     if task in FILES and steps > LONG:
         own["window"] = WINDOW
+    if outer_steps:
+        own["outer_steps"] = outer_steps
     return SupervisedConfig(seed=seed, teacher=teacher, inner_steps=steps, max_minutes=60, **own)
 
 
-def run(task: str, data: Data, steps: int, teacher: str, seed: int, out: Path) -> dict[str, Any]:
-    config = settings(task, steps, teacher, seed)
+def run(task: str, data: Data, config: SupervisedConfig, out: Path) -> dict[str, Any]:
+    steps, teacher, seed = config.inner_steps, config.teacher, config.seed
     start, folder = time.process_time(), out / f"{task}-{steps}-{teacher}-{seed}"
     result = train(
         data, folder, config, progress_bar=False, resume=folder.exists(),
@@ -181,7 +187,8 @@ def main(arguments: Arguments) -> None:
                     continue
                 if name not in known:
                     known = {name: read(name, arguments.data_folder)}
-                row = run(name, known[name], int(steps), teacher, seed, arguments.out)
+                config = settings(name, int(steps), teacher, seed, arguments.outer_steps)
+                row = run(name, known[name], config, arguments.out)
                 content["runs"].append(row)
                 RESULTS.write_text(json.dumps(content, indent=1) + "\n")
                 print(json.dumps(row), flush=True)

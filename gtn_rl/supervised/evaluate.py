@@ -84,8 +84,9 @@ def accuracy(classifiers: Classifiers, part: Part) -> Tensor:
     right = torch.zeros(len(classifiers.parameters), dtype=torch.float64)
     with torch.no_grad():
         # By the thousand: images and their channels fill the memory.
-        for inputs, labels in zip(part.inputs.split(1_000), part.labels.split(1_000), strict=True):
-            logits = classifiers.logits(inputs.to(classifiers.parameters.dtype).unsqueeze(0))
+        for start in range(0, len(part), 1_000):
+            inputs = part.inputs[start : start + 1_000].to(classifiers.parameters.dtype)
+            logits, labels = classifiers.logits(inputs[None]), part.labels[start : start + 1_000]
             right += (logits.argmax(-1) == labels).sum(-1)
     return right / len(part) * 100
 

@@ -62,7 +62,7 @@ def candidates(count: int, seed: int, shape: Sequence[int]) -> list[str]:
     source = np.random.default_rng(derive(seed, _STREAM))
     found: dict[str, None] = {}
     while len(found) < count:
-        text = propose(lambda _, options: options[source.integers(len(options))], shape)
+        text = propose(lambda _, options: options[int(source.integers(len(options)))], shape)
         found |= {text: None} if text else {}
     return list(found)
 

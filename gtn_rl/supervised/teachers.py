@@ -62,6 +62,8 @@ class Labels(nn.Module):
     If soft, that is where learned ones start from.
     """
 
+    given: Tensor
+
     def __init__(self, classes: int, config: SupervisedConfig) -> None:
         super().__init__()
         size = config.inner_steps, config.batch_size
@@ -72,8 +74,7 @@ class Labels(nn.Module):
 
     def forward(self) -> Tensor:
         """The probabilities."""
-        given: Tensor = self.given if self.logits is None else self.logits.softmax(-1)
-        return given
+        return self.given if self.logits is None else self.logits.softmax(-1)
 
 
 class ConvGenerator(nn.Module):
@@ -108,7 +109,7 @@ class ConvGenerator(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The images."""
-        values = self.layers[0](inputs.flatten(0, -2)).view(-1, self.channels, *self.small)
+        values: Tensor = self.layers[0](inputs.flatten(0, -2)).view(-1, self.channels, *self.small)
         for layer in self.layers[1:]:
             values = layer(F.interpolate(F.leaky_relu(values, 0.1), scale_factor=2))
         values = values[:, :, : self.shape[1], : self.shape[2]]
