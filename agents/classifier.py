@@ -11,9 +11,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.agents.unroll import replay
-from gtn_rl.agents.weight_norm import WeightNorm
+from gtn_rl.agents.weight_norm import Network, WeightNorm
 from gtn_rl.errors import UsageError
 from gtn_rl.networks import ACTIVATIONS, MLP
 
@@ -36,11 +37,11 @@ class Classifiers:
     """K classifiers of one network shape.
 
     Args:
-        network: Their shape; those with fewer units have dead ones.
+        network: Their shape.
         parameters: One row per classifier, `[K, D]`.
     """
 
-    network: MLP | CNN | WeightNorm
+    network: Network | WeightNorm
     parameters: Tensor
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -62,6 +63,7 @@ def fit(
     lesson: Lesson,
     *,
     create_graph: bool = False,
+    start: int = 0,
     keep: Collection[int] = (),
     segment: int = 0,
 ) -> list[Classifiers]:
@@ -71,6 +73,8 @@ def fit(
         classifiers: Untrained.
         lesson: T batches, learning rates and momenta.
         create_graph: Whether the result is to be differentiated w.r.t. the lesson.
+        start: Steps that are taken without a graph, so that the gradient is that of a window from
+            there to the end.
         keep: Numbers of steps after which the classifiers are wanted as well.
         segment: Steps whose graph is kept at once; that of the others is made again when it is
             needed (gradient checkpointing). All if 0.
@@ -80,49 +84,47 @@ def fit(
     """
     if not create_graph:
         lesson = Lesson(*(field.detach() for field in lesson))
-    parameters = classifiers.parameters.detach().requires_grad_()
-    velocity = torch.zeros_like(parameters)
+    state = (classifiers.parameters.detach(), torch.zeros_like(classifiers.parameters))
     total = len(lesson.inputs)
-    ends = {*keep, *range(segment, total, segment or total), total}
-    kept, start = [], 0
+    ends = {start, *keep, *range(start, total, segment or total), total} - {0}
+    kept, before = [], 0
     for end in sorted(ends):
-        part = Lesson(*(field[start:end] for field in lesson))
+        graph = create_graph and end > start
+        part = Lesson(*(field[before:end] for field in lesson))
 
         def steps(
             state: tuple[Tensor, Tensor], graph: bool, part: Lesson = part
         ) -> tuple[Tensor, Tensor]:
-            return _steps(classifiers, *state, part, graph)
+            return sgd(classifiers, state, part, create_graph=graph)
 
-        state = (parameters, velocity)
-        if segment and create_graph:
-            parameters, velocity = replay(steps, state, part)
-        else:
-            parameters, velocity = steps(state, create_graph)
+        state = replay(steps, state, part) if segment and graph else steps(state, graph)
         if end in keep or end == total:
-            kept.append(classifiers.with_parameters(parameters))
-        start = end
+            kept.append(classifiers.with_parameters(state[0]))
+        before = end
     return kept
 
 
-def _steps(
+def sgd(
     classifiers: Classifiers,
-    parameters: Tensor,
-    velocity: Tensor,
+    state: tuple[Tensor, Tensor],
     lesson: Lesson,
-    create_graph: bool,
+    *,
+    create_graph: bool = False,
 ) -> tuple[Tensor, Tensor]:
+    """Parameters and velocities `[K, D]` after the steps of a lesson, given those before."""
+    parameters, velocity = state
     if not create_graph:
-        parameters = parameters.detach().requires_grad_()
+        lesson = Lesson(*(field.detach() for field in lesson))
     for inputs, targets, rate, momentum in zip(*lesson, strict=True):
+        if not create_graph or not parameters.requires_grad:
+            parameters = parameters.detach().requires_grad_()
         with torch.enable_grad():
             logits = classifiers.with_parameters(parameters).logits(inputs)
             loss = cross_entropy(logits, targets).sum()
             (gradient,) = torch.autograd.grad(loss, parameters, create_graph=create_graph)
         velocity = momentum * velocity + gradient
         parameters = parameters - rate * velocity
-        if not create_graph:
-            parameters = parameters.detach().requires_grad_()
-    return parameters, velocity
+    return parameters if create_graph else parameters.detach(), velocity
 
 
 @dataclass(frozen=True)
@@ -133,50 +135,91 @@ class Group:
         count: How many.
         kernel: Width of the convolutions; 0 for a multilayer perceptron.
         activation: Of the network.
-        units: Least and most units (channels) of every hidden layer; drawn in between.
+        units: Least and most units (channels) of every hidden layer, and least and most times the
+            layer is there.
+        norm: As of `CNN`.
+        pool: As of `CNN`.
+        cell: As of `CellCNN`; none if empty.
     """
 
     count: int
     kernel: int
     activation: str
-    units: tuple[tuple[int, int], ...]
+    units: tuple[tuple[int, int, int, int], ...]
+    norm: str = ""
+    pool: bool = False
+    cell: str = ""
 
-    def network(self, shape: Sequence[int], classes: int) -> MLP | CNN:
-        """The widest network of the group, for inputs of a shape."""
-        widest = tuple(high for _, high in self.units)
+    def network(
+        self, shape: Sequence[int], classes: int, source: torch.Generator | None = None
+    ) -> Network:
+        """A network of the group for inputs of a shape, or the largest if there is no source."""
+
+        def chosen(low: int, high: int) -> int:
+            return high if source is None else _between(low, high, source)
+
+        widths = [
+            chosen(low, high)
+            for low, high, fewest, most in self.units
+            for _ in range(chosen(fewest, most))
+        ]
+        if self.cell:
+            return CellCNN(tuple(shape), tuple(widths), classes, self.cell, self.activation)
         if self.kernel:
-            return CNN(tuple(shape), widest, classes, self.kernel, self.activation)
-        return MLP((math.prod(shape), *widest, classes), self.activation)
+            return CNN(
+                tuple(shape), tuple(widths), classes, self.kernel, self.activation, self.norm,
+                self.pool,
+            )  # fmt: skip
+        return MLP((math.prod(shape), *widths, classes), self.activation)
+
+
+def _between(low: int, high: int, source: torch.Generator) -> int:
+    return low if low == high else int(torch.randint(low, high + 1, (), generator=source))
+
+
+_RANGE = r"\d+(?:\.\.\d+)?"
+_LAYER = rf"{_RANGE}(?:\*{_RANGE})?"
+_KIND = (
+    r"(?P<kind>mlp|cell\.(?P<cell>\w+)|cnn(?P<kernel>\d*)(?:\+(?P<norm>in|gn))?(?P<pool>\+pool)?)"
+)
+_GROUP = rf"(?:(?P<count>\d+)x)?{_KIND}@(?P<activation>\w+):(?P<units>{_LAYER}(?:-{_LAYER})*)"
 
 
 def parse_group(text: str) -> Group:
-    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3@relu:8..16-16"` names.
+    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3+in+pool@relu:16..64*2..3"` names.
 
-    Count (1 if left out), kind, activation, hidden units; `8..16` is a width drawn anew for each
-    learner, `cnn3` has convolutions three wide.
+    Count (1 if left out), kind, activation, hidden units. `16..64` is a width drawn anew for each
+    outer step, `*2..3` the number of such layers. `cnn3` has convolutions three wide with stride 2;
+    `+in` and `+gn` have instance and group normalisation, `+pool` pools instead of striding.
+    `cell.s13da0@relu:8*2-16*2` has cells, as `CellCNN` says.
 
     Raises:
         UsageError: Not of that form.
     """
-    unit = r"\d+(?:\.\.\d+)?"
-    match = re.fullmatch(rf"(?:(\d+)x)?(mlp|cnn(\d*))@(\w+):({unit}(?:-{unit})*)", text)
+    match = re.fullmatch(_GROUP, text)
     if match is None:
         raise UsageError(
-            f"learners {text!r} is not of the form 4xmlp@relu:64-64 or 4xcnn3@relu:8..16-16"
+            f"learners {text!r} is not of the form 4xmlp@relu:64-64 or 4xcnn3+in@relu:8..16*2..3"
         )
-    units = tuple(
-        (int(low), int(high or low))
-        for low, _, high in (part.partition("..") for part in match[5].split("-"))
-    )
-    kernel = 0 if match[2] == "mlp" else int(match[3] or 3)
-    group = Group(int(match[1] or 1), kernel, match[4], units)
+
+    def limits(text: str) -> tuple[int, int]:
+        low, _, high = text.partition("..")
+        return int(low), int(high or low)
+
+    layers = [part.partition("*") for part in match["units"].split("-")]
+    units = tuple((*limits(width), *limits(times or "1")) for width, _, times in layers)
+    kernel = int(match["kernel"] or 3) if match["kind"].startswith("cnn") else 0
+    group = Group(
+        int(match["count"] or 1), kernel, match["activation"], units, match["norm"] or "",
+        bool(match["pool"]), match["cell"] or "",
+    )  # fmt: skip
     if group.activation not in ACTIVATIONS:
         raise UsageError(
             f"learners {text!r}: unknown activation, use one of {', '.join(ACTIVATIONS)}"
         )
-    if group.count < 1 or any(not 0 < low <= high for low, high in units):
+    if group.count < 1 or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units):
         raise UsageError(f"learners {text!r}: needs a count and units above 0, and low..high")
-    if match[2] != "mlp" and kernel % 2 == 0:
+    if match["kind"].startswith("cnn") and kernel % 2 == 0:
         raise UsageError(f"learners {text!r}: the kernel must be an odd number")
     return group
 
@@ -190,7 +233,7 @@ def draw(
     dtype: torch.dtype = torch.float32,
     weight_norm: bool = False,
 ) -> Classifiers:
-    """Fresh classifiers, each with its own initial weights and widths.
+    """Fresh classifiers of one drawn depth and width, each with its own initial weights.
 
     Args:
         group: What to draw.
@@ -200,18 +243,8 @@ def draw(
         dtype: Of the parameters.
         weight_norm: Whether their weights are normalised.
     """
-    network = group.network(shape, classes)
-    widths = torch.stack(
-        [
-            torch.randint(low, high + 1, (group.count,), generator=generator)
-            for low, high in group.units
-        ],
-        1,
-    )
-    if isinstance(network, CNN):
-        rows = network.initial(widths, generator, dtype)
-    else:
-        rows = _he_normal(network, widths, generator, dtype)
+    network = group.network(shape, classes, generator)
+    rows = _he_normal(network, group.count, generator, dtype)
     if weight_norm:
         normalised = WeightNorm(network)
         return Classifiers(normalised, normalised.of(rows))
@@ -219,22 +252,15 @@ def draw(
 
 
 def _he_normal(
-    network: MLP, widths: Tensor, generator: torch.Generator, dtype: torch.dtype
+    network: Network, count: int, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
-    """Rows `[K, D]` (He et al. 2015); units beyond `widths` `[K, layers]` are dead and stay so."""
-    count = len(widths)
-    used = torch.ones(count, network.sizes[0], dtype=dtype)
+    """Rows `[K, D]`: weights as in He et al. 2015 (arXiv 1502.01852), no biases, scales 1."""
+    *hidden, last = network.weights()
     rows = []
-    for layer, (i, o) in enumerate(zip(network.sizes[:-1], network.sizes[1:], strict=True)):
-        last = layer == len(network.sizes) - 2
-        own = torch.ones(count, o, dtype=dtype)
-        if not last:
-            own = (torch.arange(o) < widths[:, layer, None]).to(dtype)
-        weight = torch.randn(count, i, o, generator=generator, dtype=dtype)
-        scale = ((1 if last else 2) / used.sum(1)).sqrt().view(-1, 1, 1)
-        rows += [
-            (weight * scale * used[:, :, None] * own[:, None, :]).flatten(1),
-            torch.zeros(count, o, dtype=dtype),
-        ]
-        used = own
-    return torch.cat(rows, 1)
+    for gain, layers in ((2, hidden), (1, [last])):
+        for before, out, after in layers:
+            size, scale = before * out * after, math.sqrt(gain / (before * after))
+            weight = torch.randn(count, size, generator=generator, dtype=dtype) * scale
+            rows += [weight, torch.zeros(count, out, dtype=dtype)]
+    scales = network.num_parameters - sum(row.shape[1] for row in rows)
+    return torch.cat([*rows, torch.ones(count, scales, dtype=dtype)], 1)

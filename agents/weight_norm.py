@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
 from gtn_rl.networks import MLP
+
+Network = MLP | CNN | CellCNN
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class WeightNorm:
         network: The plain network.
     """
 
-    network: MLP | CNN
+    network: Network
 
     @property
     def num_parameters(self) -> int:
@@ -36,14 +39,15 @@ class WeightNorm:
 
     def plain(self, parameters: Tensor) -> Tensor:
         """Rows `[K, D]` of plain networks that compute the same."""
-        lengths = parameters[:, self.network.num_parameters :]
-        parts, start = [], 0
-        for weight, bias in self._layers(parameters):
+        own, lengths = parameters.tensor_split([self.network.num_parameters], 1)
+        parts, start, done = [], 0, 0
+        for weight, bias in self._layers(own):
             norm = _norm(weight)
-            own = lengths[:, start : start + norm.shape[2]].view(norm.shape)
-            parts += [(weight * (own / norm)).flatten(1), bias]
+            length = lengths[:, start : start + norm.shape[2]].view(norm.shape)
+            parts += [(weight * (length / norm)).flatten(1), bias]
             start += norm.shape[2]
-        return torch.cat(parts, 1)
+            done += weight[0].numel() + bias.shape[1]
+        return torch.cat([*parts, own[:, done:]], 1)
 
     def of(self, rows: Tensor) -> Tensor:
         """Rows that compute what rows `[K, D]` of the plain network do."""
@@ -60,8 +64,5 @@ class WeightNorm:
 
 
 def _norm(weight: Tensor) -> Tensor:
-    """Lengths `[K, 1, units, 1]`; those of dead units, which have no weights, are 1."""
-    square = weight.square().sum((1, 3), keepdim=True)
-    dead = square == 0
-    # The root of 0 has no derivative: it must not be taken even where it is not used.
-    return torch.where(dead, 1.0, torch.where(dead, 1.0, square).sqrt())
+    """Lengths `[K, 1, units, 1]`."""
+    return weight.square().sum((1, 3), keepdim=True).sqrt()

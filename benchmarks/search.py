@@ -65,7 +65,8 @@ def teacher_settings(name: str, inner_steps: int, outer_steps: int) -> Supervise
 
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
-    data, texts = load(arguments.task), candidates(arguments.candidates, 0)
+    data = load(arguments.task)
+    texts = candidates(arguments.candidates, 0, data.shape)
     content: dict[str, Any] = {"candidates": [], "correlations": {}, "cpu_seconds": {}}
     if RESULTS.is_file():
         content = json.loads(RESULTS.read_text())

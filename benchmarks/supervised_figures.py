@@ -1,6 +1,6 @@
-"""Draw what `benchmarks/supervised.py` measured, and what a teacher of digits shows its learners.
+"""Draw what `benchmarks/supervised.py` measured, and what a teacher shows its learners.
 
-    python benchmarks/supervised_figures.py [--runs runs/supervised]
+    python benchmarks/supervised_figures.py [--teacher runs/supervised/mnist-8-curriculum-100]
 
 writes docs/supervised.png and docs/supervised_samples.png.
 """
@@ -34,8 +34,8 @@ COLORS = {
 class Arguments:
     """Draw the figures."""
 
-    runs: Path = Path("runs/supervised")
-    """Folder of the benchmark's runs."""
+    teacher: Path = Path("runs/supervised/mnist-8-curriculum-100")
+    """Folder of the teacher whose samples are shown."""
 
 
 def curves(runs: list[dict[str, object]]) -> Figure:
@@ -52,7 +52,10 @@ def curves(runs: list[dict[str, object]]) -> Figure:
             )  # fmt: skip
             if not len(own):
                 continue
-            x = np.arange(1, own.shape[1] + 1)
+            x = next(
+                row["at"] for row in runs
+                if (row["task"], row["steps"], row["teacher"]) == (task, steps, teacher)
+            )  # fmt: skip
             axis.plot(x, own.mean(0), color=color, label=teacher)
             axis.fill_between(x, own.min(0), own.max(0), color=color, alpha=0.15, lw=0)
         axis.set(title=f"{task}, {steps} steps", xlabel="learner's step")
@@ -75,17 +78,23 @@ def samples(folder: Path) -> Figure:
     with torch.no_grad():
         lesson = teacher.lesson(1, torch.Generator())
     labels = lesson.targets[:, 0].argmax(-1)
-    figure = Figure(figsize=(6.4, 6.4 * config.inner_steps / 10), layout="constrained")
-    axes = figure.subplots(config.inner_steps, 10)
-    for step in range(config.inner_steps):
-        for label in range(10):
-            axis = axes[step, label]
+    content = json.loads((folder / "config.json").read_text())["data"]
+    shape, classes = content["shape"], content["classes"]
+    # Eight of the steps at most, evenly spaced.
+    shown = np.unique(np.linspace(0, config.inner_steps - 1, 8).round().astype(int)).tolist()
+    low, high = torch.quantile(lesson.inputs.flatten()[:100_000], torch.tensor([0.005, 0.995]))
+    figure = Figure(figsize=(6.4, 6.4 * len(shown) / classes), layout="constrained")
+    axes = figure.subplots(len(shown), classes, squeeze=False)
+    for row, step in enumerate(shown):
+        for label in range(classes):
+            axis = axes[row, label]
             sample = lesson.inputs[step, 0][labels[step] == label][0]
-            axis.imshow(sample.view(8, 8).numpy(), cmap="gray")
+            image = ((sample.view(*shape) - low) / (high - low)).clamp(0, 1).permute(1, 2, 0)
+            axis.imshow(image.numpy(), cmap="gray")
             axis.set(xticks=[], yticks=[])
             if label == 0:
                 axis.set_ylabel(f"step {step + 1}", fontsize=7)
-            if step == 0:
+            if row == 0:
                 axis.set_title(str(label), fontsize=9)
     return figure
 
@@ -93,8 +102,7 @@ def samples(folder: Path) -> Figure:
 def main(arguments: Arguments) -> None:
     content = json.loads((ROOT / "benchmarks" / "results" / "supervised.json").read_text())
     curves(content["runs"]).savefig(ROOT / "docs" / "supervised.png", dpi=120)
-    folder = arguments.runs / "digits-16-curriculum-0"
-    samples(folder).savefig(ROOT / "docs" / "supervised_samples.png", dpi=90)
+    samples(arguments.teacher).savefig(ROOT / "docs" / "supervised_samples.png", dpi=90)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
-from gtn_rl.agents.classifier import Lesson, parse_group
+from gtn_rl.agents.cells import connected
+from gtn_rl.agents.classifier import Lesson, draw, fit, parse_group, sgd
 from gtn_rl.errors import UsageError
+from gtn_rl.seeding import generator
 from gtn_rl.supervised import SupervisedConfig, from_arrays
 from gtn_rl.supervised.search import (
     Found,
     RealTraining,
     kendall,
+    naswot_scores,
     proxy_scores,
     real_scores,
     search,
@@ -46,14 +49,14 @@ def test_correlations_are_scipys(ties):
 
 
 def test_candidates_are_different_known_and_the_same_for_a_seed(waves):
-    found = candidates(80, 3)
+    found = candidates(80, 3, waves.shape)
     assert len(set(found)) == 80
-    assert found == candidates(80, 3)
-    assert found != candidates(80, 4)
+    assert found == candidates(80, 3, waves.shape)
+    assert found != candidates(80, 4, waves.shape)
     assert min(parameters_of(text, waves) for text in found) > 0
     assert {parse_group(text).kernel for text in found} == {0, 3, 5, 7}
     with pytest.raises(UsageError, match="from 1 to 500"):
-        candidates(0, 0)
+        candidates(0, 0, waves.shape)
 
 
 def test_parameters_are_counted(waves):
@@ -74,17 +77,46 @@ def test_limits_admit_what_is_within_them(waves):
 
 def test_real_training_decays_its_rate_and_learns(waves):
     source = torch.Generator().manual_seed(0)
-    lesson = RealTraining(4, 0.2).lesson(waves.train, 2, 3, source)
+    lesson = RealTraining(4, 0.2).lesson(waves.train, 2, 3, source, 0, 4)
     assert isinstance(lesson, Lesson)
     torch.testing.assert_close(
         lesson.learning_rate, torch.tensor([0.2, 0.17071068, 0.1, 0.02928932])
     )
     assert lesson.inputs.shape == (4, 3, 64, 12)
     scores = real_scores(
-        waves, ["mlp@relu:16", "cnn3@relu:8"], RealTraining(100), keep=[1], on="test"
+        waves, ["mlp@relu:16", "cnn3@relu:8"], RealTraining(100), keep=[1, 60], on="test"
     )
-    assert scores.shape == (2, 2)
-    assert (scores[:, 1] > 95).all()
+    assert scores.shape == (2, 3)
+    assert (scores[:, 2] > 95).all()
+
+
+def test_real_training_in_pieces_is_one_training(waves):
+    """Velocity and rates go on where a piece of fifty steps ends."""
+    training, source = RealTraining(120), torch.Generator().manual_seed(0)
+    stack = draw(parse_group("mlp@tanh:5"), waves.shape, 2, generator=source)
+    whole = training.lesson(waves.train, 2, 1, source, 0, 120)
+    state = (stack.parameters, torch.zeros_like(stack.parameters))
+    for start, end in ((0, 50), (50, 100), (100, 120)):
+        state = sgd(stack, state, Lesson(*(field[start:end] for field in whole)))
+    torch.testing.assert_close(state[0], fit(stack, whole)[0].parameters)
+
+
+def test_images_are_searched_among_cells():
+    found = candidates(30, 0, (3, 16, 16))
+    assert all(connected(parse_group(text).cell) for text in found)
+    assert len({parse_group(text).units for text in found}) > 4
+
+
+def test_naswot_counts_units_that_two_examples_share():
+    data = from_arrays("two", [[1.0, 0], [0, 1.0]] * 10, [0, 1] * 10)
+    (score,) = naswot_scores(data, ["mlp@relu:64"], batch=6, seed=1)
+    source = generator(1, 11)
+    stack = draw(parse_group("mlp@relu:64"), (2,), 2, generator=source)
+    inputs = data.train.inputs[torch.randint(len(data.train), (6,), generator=source)]
+    weight, bias = stack.network.layers(stack.parameters)[0]
+    on = (inputs @ weight[0] + bias[0] > 0).double()
+    shared = torch.tensor([[float((a == b).sum()) for a in on] for b in on])
+    assert score == pytest.approx(float(torch.linalg.slogdet(shared.double())[1]))
 
 
 def test_the_front_holds_what_nothing_smaller_beats():

@@ -1,7 +1,12 @@
 """Teachers of classifiers: the whole meta-gradient, runs, artifacts, the command line."""
 
+import gzip
 import json
+import pickle
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ from gtn_rl.errors import ArtifactError, MissingExtraError, UsageError
 from gtn_rl.outer.meta_gradient import meta_gradient
 from gtn_rl.seeding import generator
 from gtn_rl.supervised import SupervisedConfig, from_arrays, from_torch, load, load_teacher, train
-from gtn_rl.supervised.data import DATASETS
+from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.evaluate import accuracy, taught
 from gtn_rl.supervised.problem import Classification
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
@@ -26,6 +31,7 @@ TINY = SupervisedConfig(
     noise=5,
     hidden=8,
     outer_steps=6,
+    reconstruct=0,
     evaluate_every=2,
     exams=1,
 )
@@ -40,14 +46,35 @@ def blobs():
     return from_arrays("blobs", centres[labels] + source.normal(size=(300, 10)), labels)
 
 
-@pytest.mark.parametrize("teacher", list(TEACHERS))
-@pytest.mark.parametrize("intermediate", [1, 3])
-def test_meta_gradient_equals_finite_differences(teacher, intermediate, blobs):
-    config = replace(TINY, teacher=teacher, intermediate=intermediate, learners=("2xmlp@tanh:6-5",))
-    problem = Classification(blobs, config)
-    module = make_teacher(blobs, config, torch.Generator().manual_seed(0)).double()
+@pytest.fixture(scope="module")
+def pictures():
+    """The same as images of 6 by 5 pixels."""
+    source = np.random.default_rng(0)
+    labels = source.integers(0, 3, 200)
+    centres = source.normal(size=(3, 2, 6, 5))
+    return from_arrays("pictures", centres[labels] + source.normal(size=(200, 2, 6, 5)), labels)
+
+
+CNN = {"learners": ("1xcnn3+in@tanh:3..4*1..2",)}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"teacher": name} for name in TEACHERS),
+        {"intermediate": 3},
+        {"soft_labels": True},
+        {"teacher": "distillation", "soft_labels": True, "flip": True, "crop": 1} | CNN,
+        {"teacher": "all-shuffled", "generator": "conv", "soft_labels": True} | CNN,
+    ],
+)
+def test_meta_gradient_equals_finite_differences(settings, blobs, pictures):
+    config = replace(TINY, **{"learners": ("2xmlp@tanh:6-5",)} | settings)
+    data = pictures if config.learners == CNN["learners"] else blobs
+    problem = Classification(data, config)
+    module = make_teacher(data, config, torch.Generator().manual_seed(0)).double()
     learners = problem.train(module, 3)
-    assert len(learners) == intermediate
+    assert len(learners) == config.intermediate
     score, _ = problem.objective(learners, 3)
     parameters = list(module.parameters())
     _, gradients = meta_gradient(learners, score, parameters)
@@ -111,6 +138,16 @@ def test_a_teacher_learns_to_teach(blobs):
     assert result.score == pytest.approx(result.rows[-1]["evaluation"], abs=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"teacher": "distillation", "soft_labels": True}])
+def test_samples_become_real_examples_of_their_classes(settings, blobs):
+    config = replace(TINY, reconstruct=600, hidden=64, outer_steps=1, **settings)
+    result = train(blobs, None, config, progress_bar=False)
+    inputs, targets = result.teacher.samples()
+    distance, index = torch.cdist(inputs.flatten(0, 2), blobs.train.inputs).min(1)
+    assert distance.mean() < 0.1 * blobs.train.inputs.norm(dim=1).mean()
+    assert torch.equal(blobs.train.labels[index], targets.flatten(0, 2).argmax(-1))
+
+
 def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
     blobs, tmp_path, monkeypatch
 ):
@@ -131,7 +168,8 @@ def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
 
 
 def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeypatch):
-    whole = train(blobs, tmp_path / "whole", TINY, progress_bar=False)
+    config = replace(TINY, reconstruct=3)
+    whole = train(blobs, tmp_path / "whole", config, progress_bar=False)
     step, calls = Classification.objective, []
 
     def killed(self, learners, number):
@@ -141,19 +179,19 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeyp
         return step(self, learners, number)
 
     monkeypatch.setattr(Classification, "objective", killed)
-    assert train(blobs, tmp_path / "cut", TINY, progress_bar=False).stopped == "interrupted"
-    again = train(blobs, tmp_path / "cut", TINY, progress_bar=False, resume=True)
+    assert train(blobs, tmp_path / "cut", config, progress_bar=False).stopped == "interrupted"
+    again = train(blobs, tmp_path / "cut", config, progress_bar=False, resume=True)
     assert again.scores == whole.scores
     for name, tensor in whole.teacher.state_dict().items():
         assert torch.equal(tensor, again.teacher.state_dict()[name])
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in again.rows]
     assert rows == [{k: v for k, v in row.items() if k != "seconds"} for row in whole.rows]
-    teacher, config = load_teacher(tmp_path / "cut")
-    assert config == TINY
+    teacher, loaded = load_teacher(tmp_path / "cut")
+    assert loaded == config
     for name, tensor in whole.teacher.state_dict().items():
         assert torch.equal(tensor, teacher.state_dict()[name])
     with pytest.raises(UsageError, match="real_batch"):
-        train(blobs, tmp_path / "cut", replace(TINY, real_batch=8), resume=True)
+        train(blobs, tmp_path / "cut", replace(config, real_batch=8), resume=True)
 
 
 def test_what_is_no_teacher_is_said(tmp_path, blobs, env):
@@ -221,71 +259,153 @@ def test_arrays_that_cannot_work_are_refused(inputs, labels, message):
 
 
 def idx(array):
-    kind = {np.uint8: 8}[array.dtype.type]
-    head = bytes([0, 0, kind, array.ndim])
-    return head + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_files_are_read(ending, tmp_path):
+    folder, source = tmp_path / "MNIST" / "raw", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    write = gzip.open if ending else open
+    for part, count in (("train", 30), ("t10k", 10)):
+        images = source.integers(0, 256, (count, 5, 4), np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            with write(folder / f"{part}-{name}-ubyte{ending}", "wb") as file:
+                file.write(idx(array))
+    data = load(tmp_path)
+    assert data.shape == (1, 5, 4)
+    assert [len(p) for p in (data.train, data.validation, data.test)] == [27, 3, 10]
+    first = data.test.inputs[0]
+    want = torch.tensor(images[0].flatten(), dtype=torch.float32)
+    first, want = ((image - image.mean()) / image.std() for image in (first, want))
+    torch.testing.assert_close(first, want)
+    (folder / f"t10k-labels-idx1-ubyte{ending}").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="no whole IDX file"):
+        load(tmp_path)
+    (folder / f"t10k-labels-idx1-ubyte{ending}").unlink()
+    with pytest.raises(UsageError, match="all four files"):
+        load(tmp_path)
+
+
+def test_cifars_batches_are_read_and_run_nothing(tmp_path):
+    for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
+        images = np.zeros((4, 3, 1024), np.uint8)
+        images[:, 1] = 10 * number + np.arange(4)[:, None]
+        content = {b"data": images.reshape(4, -1), b"labels": [0, 1, 2, 3]}
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    data = load(tmp_path)
+    assert data.shape == (3, 32, 32)
+    assert [len(p) for p in (data.train, data.validation, data.test)] == [18, 2, 4]
+    green = data.test.inputs.view(4, 3, -1)[:, 1]
+    assert torch.equal(green.mean(1).argsort(), data.test.labels)
+    (tmp_path / "test_batch").write_bytes(pickle.dumps({b"data": print}))
+    with pytest.raises(UsageError, match="no batch of CIFAR-10"):
+        load(tmp_path)
+
+
+def draw_images(folder, *, mode="L", sizes=((6, 4),), split=("train", "test"), count=10):
+    image = pytest.importorskip("PIL.Image")
+    for part in split:
+        for number, label in enumerate(("cat", "dog")):
+            (folder / part / label).mkdir(parents=True)
+            for index in range(count):
+                colour = 50 + 100 * number if mode == "L" else (0, 50 + 100 * number, 0)
+                size = sizes[index % len(sizes)]
+                image.new(mode, size, colour).save(folder / part / label / f"{index}.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_folders_of_classes_are_read(mode, zipped, tmp_path):
+    draw_images(tmp_path / "pets", mode=mode)
+    (tmp_path / "pets" / "README.txt").write_text("what these are")
+    source = tmp_path / "pets"
+    if zipped:
+        source = Path(shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path, "pets"))
+    data = load(source)
+    assert (data.name, data.shape, data.classes) == ("pets", (1 if mode == "L" else 3, 4, 6), 2)
+    assert [len(p) for p in (data.train, data.validation, data.test)] == [18, 2, 20]
+    assert torch.equal(data.test.inputs.mean(1) > data.test.inputs.mean(), data.test.labels == 1)
+
+
+def test_images_are_scaled_and_a_test_set_is_split_off(tmp_path):
+    draw_images(tmp_path, sizes=((6, 4), (9, 9)), split=("",))
+    with pytest.raises(UsageError, match=r"6x4 and .*9x9: give the size"):
+        load(tmp_path)
+    data = load(tmp_path, 5)
+    assert data.shape == (1, 5, 5)
+    assert [len(p) for p in (data.train, data.validation, data.test)] == [14, 2, 4]
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "train" / "dog" / "0.png").write_bytes(b"no"), "0.png is no image"),
+        (lambda f: shutil.rmtree(f / "train" / "dog"), "images of 1 classes"),
+        (lambda f: (f / "train" / "cow").mkdir(), "cow holds no image"),
+        (lambda f: shutil.copytree(f / "test" / "dog", f / "test" / "cow"), "none to train"),
+        (lambda f: shutil.copy(f / "test" / "dog" / "0.png", f / "train"), "in no folder"),
+        (lambda f: draw_images(f / "more", mode="RGB"), "is grey and .* in colour"),
+        (shutil.rmtree, "no data set"),
+    ],
 )
-def test_local_idx_files_are_read(name, folder, tmp_path):
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        pytest.skip("torchvision is not installed")
-    raw = tmp_path / folder / "raw"
-    raw.mkdir(parents=True)
-    source = np.random.default_rng(0)
-    for part, count in (("train", 30), ("t10k", 10)):
-        images = source.integers(0, 256, (count, 28, 28), np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
-    data = load(name, tmp_path)
-    assert data.shape == (1, 28, 28)
-    assert [len(p) for p in (data.train, data.validation, data.test)] == [27, 3, 10]
-    with pytest.raises(UsageError, match="does not hold"):
-        load(name, tmp_path / "nowhere")
+def test_what_is_wrong_with_images_is_one_line(spoil, message, tmp_path, capsys):
+    draw_images(tmp_path / "pets")
+    spoil(tmp_path / "pets")
+    code, _, error = call(capsys, "supervised", tmp_path / "pets", "--out", tmp_path / "out")
+    assert code == 2
+    assert re.search(message, error)
+    assert error.count("\n") == 1
 
 
-def test_cifars_channels_come_first_and_nothing_is_downloaded(monkeypatch, tmp_path):
-    """With a stand-in for torchvision, whose own reader accepts the whole files only."""
-    import sys
-    import types
+def test_an_unknown_folder_is_taught_in_one_command(tmp_path, capsys):
+    draw_images(tmp_path / "pets")
+    code, printed, _ = call(
+        capsys, "supervised", tmp_path / "pets", "--size", "8", "--out", tmp_path / "out",
+        *SHORT.split(), "--generator", "conv", "--flip", "--crop", "1", "--window", "1",
+    )  # fmt: skip
+    assert code == 0
+    assert "of the test set right" in printed
 
-    class CIFAR10:
-        def __init__(self, root, train, download):
-            assert not download
-            if root.name == "nowhere":
-                raise RuntimeError("Dataset not found or corrupted.")
-            count = 20 if train else 5
-            self.data = np.zeros((count, 32, 32, 3), np.uint8)
-            self.data[..., 1] = np.arange(count)[:, None, None]
-            self.targets = [index % 10 for index in range(count)]
 
-    stand_in = types.SimpleNamespace(datasets=types.SimpleNamespace(CIFAR10=CIFAR10))
-    monkeypatch.setitem(sys.modules, "torchvision", stand_in)
-    data = load("cifar10", tmp_path)
-    assert data.shape == (3, 32, 32)
-    green = data.test.inputs.view(5, 3, 32, 32)[:, 1]
-    assert torch.equal(green.mean((1, 2)).argsort(), torch.arange(5))
-    assert len(data.test.inputs[0].view(3, -1)[0].unique()) == 1
-    with pytest.raises(UsageError, match="does not hold"):
-        load("cifar10", tmp_path / "nowhere")
+def test_shifts_and_flips_move_whole_images(generator):
+    images, shape = torch.zeros(400, 12), (1, 3, 4)
+    images[:, 5] = 1
+    moved = augmented(images, shape, flip=True, crop=1, generator=generator)
+    assert (moved.sum(1) == 1).all()
+    rows, columns = moved.argmax(1) // 4, moved.argmax(1) % 4
+    assert set(rows.tolist()) == {0, 1, 2}
+    assert set(columns.tolist()) == {0, 1, 2, 3}
+    mirrored = augmented(images, shape, flip=True, crop=0, generator=generator)
+    assert set(mirrored.argmax(1).tolist()) == {5, 6}
+
+
+def test_a_window_is_at_another_place_each_outer_step(blobs):
+    config = replace(TINY, inner_steps=6, window=2, learners=("1xmlp@relu:6",))
+    problem, ends = Classification(blobs, config), set()
+    module = make_teacher(blobs, config, torch.Generator().manual_seed(0))
+    for step in range(40):
+        (learner,) = problem.train(module, step)
+        (noise,) = torch.autograd.grad(learner.parameters.sum(), [module.noise])
+        used = noise.flatten(1).any(1).nonzero().flatten().tolist()
+        assert used == [used[0], used[0] + 1]
+        ends.add(used[1])
+    assert ends == {1, 2, 3, 4, 5}
 
 
 def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     import sys
 
+    draw_images(tmp_path)
     for package, name, extra in [
         ("sklearn.datasets", "digits", "supervised"),
         ("mnist1d.data", "mnist1d", "supervised"),
-        ("torchvision", "cifar10", "vision"),
+        ("PIL", tmp_path, "images"),
     ]:
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingExtraError, match=rf"gtn_rl\[{extra}\]"):
-            load(name, tmp_path)
+            load(name)
 
 
 def call(capsys, *arguments):
@@ -297,7 +417,7 @@ def call(capsys, *arguments):
 
 SHORT = (
     "--no-progress --learners 2xmlp@relu:8 --inner-steps 2 --outer-steps 4 --evaluate-every 2 "
-    "--exams 1"
+    "--exams 1 --reconstruct 0"
 )
 
 
@@ -325,20 +445,14 @@ def test_the_command_trains_saves_and_refuses_to_overwrite(capsys, tmp_path):
         (["digits", "--teacher", "curiculum"], "Did you mean 'curriculum'"),
         (["digits", "--learners", "2xmlp"], "not of the form"),
         (["digits", "--inner-steps", "0"], "inner_steps must be positive"),
-        (["cifar10"], "--data-folder"),
+        (["digits", "--teacher", "real", "--soft-labels"], "samples that stay the same"),
+        (["digits", "--generator", "gan"], "mlp or conv"),
+        (["digits", "--window", "2", "--intermediate", "3"], "nor the window"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message, monkeypatch):
-    import sys
-    import types
-
-    monkeypatch.setitem(sys.modules, "torchvision", types.SimpleNamespace(datasets=None))
+def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message):
     code, _, error = call(capsys, "supervised", *arguments, "--out", tmp_path / "x")
     assert code == 2
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_every_known_task_has_a_loader():
-    assert set(DATASETS) == {"digits", "mnist1d", "mnist", "fashion-mnist", "cifar10"}

@@ -107,13 +107,27 @@ def _shapes(data: Mapping[str, Any], config: SupervisedConfig) -> Shapes:
     shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(
         ("rates.log_rate", "rates.momentum"), (steps,)
     )
+    if config.soft_labels:
+        shapes["labels.logits"] = (steps, 1, batch, classes)
     if config.teacher == "distillation":
         shapes["inputs"] = (steps, 1, batch, inputs)
     if config.teacher in CURRICULA:
-        for layer, width, units in ((0, noise + classes, hidden), (2, hidden, inputs)):
-            weight = f"layers.{layer}.parametrizations.weight.original"
-            shapes |= {f"layers.{layer}.bias": (units,)}
-            shapes |= {f"{weight}0": (units, 1), f"{weight}1": (units, width)}
+        layers: dict[str, tuple[int, ...]] = {
+            "layers.0": (hidden, noise + classes),
+            "layers.2": (inputs, hidden),
+        }
+        if config.generator == "conv":
+            channels, (colours, high, wide) = max(hidden // 4, 1), data["shape"]
+            small = -(-high // 4) * -(-wide // 4)
+            layers = {
+                "layers.layers.0": (channels * small, noise + classes),
+                "layers.layers.1": (channels, channels, 3, 3),
+                "layers.layers.2": (colours, channels, 3, 3),
+            }
+        for name, (units, *rest) in layers.items():
+            weight = f"{name}.parametrizations.weight.original"
+            shapes |= {f"{name}.bias": (units,), f"{weight}1": (units, *rest)}
+            shapes |= {f"{weight}0": (units, *(1 for _ in rest))}
         if config.teacher not in ("no-curriculum", "balanced-noise"):
             shapes["noise"] = (steps, batch, noise)
     return shapes

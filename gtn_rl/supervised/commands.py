@@ -17,17 +17,17 @@ _DEFAULT: Any = SupervisedConfig()
 def supervised(
     data: Positional[str],
     place: Annotated[Place, Flat],
-    data_folder: Path | None = None,
+    size: int | None = None,
     config: Annotated[SupervisedConfig, Flat] = _DEFAULT,
 ) -> int:
     """Meta-train a teacher of classifiers: the original Generative Teaching Network.
 
     Args:
-        data: digits, mnist1d, mnist, fashion-mnist or cifar10.
-        data_folder: Folder with the files of mnist, fashion-mnist or cifar10; nothing is
-            downloaded.
+        data: digits, mnist1d, or a folder or zip file of images: one folder for each class, MNIST's
+            files or CIFAR-10's.
+        size: Height and width to which images in class folders are scaled.
     """
-    result = place.run(train, data, config=config, data_folder=data_folder)
+    result = place.run(train, data, config=config, size=size)
     said = (
         f"fresh learners after {config.inner_steps} steps: "
         f"{result.scores.get('validation', math.nan):.1f} % of the validation and "
@@ -38,7 +38,8 @@ def supervised(
 
 def search(
     teacher: Positional[Path],
-    data_folder: Path | None = None,
+    data: Path | None = None,
+    size: int | None = None,
     trials: int = 60,
     max_params: int | None = None,
     max_latency_us: float | None = None,
@@ -50,7 +51,8 @@ def search(
 
     Args:
         teacher: Folder of a teacher, as gtn-rl supervised makes it.
-        data_folder: Folder with the files of mnist, fashion-mnist or cifar10.
+        data: The images that the teacher was made for, if it was made for images.
+        size: Height and width to which images in class folders are scaled, as for the teacher.
         trials: Networks that are tried with the teacher.
         max_params: Networks with more parameters are not tried.
         max_latency_us: Nor those that take longer than this for one example, on this machine.
@@ -62,9 +64,9 @@ def search(
     from gtn_rl.supervised.search import search as run
     from gtn_rl.supervised.space import Limits
 
-    data = load(saved_task(teacher), data_folder)
-    taught, config = load_teacher(teacher, data)
+    known = load(data or saved_task(teacher), size)
+    found_teacher, config = load_teacher(teacher, known)
     limits = Limits(max_params, max_latency_us, max_memory_kb)
-    found = run(taught, data, config, trials=trials, seed=seed, limits=limits)
-    print(fitted(front_table(found, data, real_steps, seed)))
+    found = run(found_teacher, known, config, trials=trials, seed=seed, limits=limits)
+    print(fitted(front_table(found, known, real_steps, seed)))
     return 0

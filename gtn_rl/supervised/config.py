@@ -33,8 +33,9 @@ class SupervisedConfig:
 
     learners: tuple[str, ...] = ("4xmlp@relu:64-64",)
     """Learners trained side by side, as count x kind @ activation : hidden units, such as
-    4xmlp@relu:32..128-64 2xcnn3@relu:8-16: a width of 32..128 is drawn anew for each learner. Data
-    that is to teach networks it never saw needs a mix."""
+    4xmlp@relu:64-64 2xcnn3+in@relu:8..32*2..3, in which a width of 8 to 32 and a number of 2 to 3
+    layers are drawn anew for each outer step; +in and +gn are instance and group normalisation,
+    +pool pools instead of striding. Data that is to teach networks it never saw needs a mix."""
 
     draw: int = 0
     """Of the kinds of learners, how many are drawn for each outer step; all of them if 0."""
@@ -43,22 +44,42 @@ class SupervisedConfig:
     """Learners' weights are normalised, each unit's as a direction and a length, as in Such et al.
     2020."""
 
+    flip: bool = False
+    """Mirror images at random, the teacher's and the real ones."""
+
+    crop: int = 0
+    """Shift images at random by up to this many pixels, the teacher's and the real ones."""
+
     real_batch: int = 256
     """Real training examples on which each trained learner is scored for the meta-gradient."""
 
+    window: int = 0
+    """Inner steps that are differentiated, at a position drawn anew for each outer step; learners
+    are scored at its end (random truncated backpropagation, arXiv 2311.07025). All if 0."""
+
     intermediate: int = 1
-    """Points of the inner loop, evenly spaced, the last one its end, at which learners are scored
-    (intermediate losses)."""
+    """Points of the inner loop or of its window, evenly spaced, the last one its end, at which
+    learners are scored (intermediate losses)."""
 
     segment: int = 0
     """Inner steps whose graph is kept in memory; the others' is computed again in the backward pass
     (gradient checkpointing). All if 0."""
 
+    generator: str = "mlp"
+    """Kind of the generator: mlp, or conv for images."""
+
     noise: int = 64
     """Numbers in the generator's noise."""
 
     hidden: int = 128
-    """Hidden units of the generator."""
+    """Hidden units of the generator; conv has a quarter as many channels."""
+
+    soft_labels: bool = False
+    """Learn the class probabilities of every sample as well; not for fresh noise or real data."""
+
+    reconstruct: int = 300
+    """Outer steps before those, in which samples that stay the same become real examples; what
+    they show at first is noise if 0."""
 
     first_rate: float = 0.2
     """Learning rate of every inner step before it is learned."""
@@ -99,9 +120,18 @@ class SupervisedConfig:
             raise UsageError(f"first_momentum must be in (0, 1), got {self.first_momentum}")
         if not 0 <= self.averaging < 1:
             raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
-        if self.intermediate > self.inner_steps:
-            raise UsageError("intermediate must not exceed inner_steps")
-        if min(self.segment, self.draw) < 0:
-            raise UsageError("segment and draw must not be negative")
+        if self.intermediate > (self.window or self.inner_steps):
+            raise UsageError("intermediate must not exceed inner_steps, nor the window")
+        if min(self.segment, self.draw, self.window, self.crop, self.reconstruct) < 0:
+            raise UsageError("segment, draw, window, crop and reconstruct must not be negative")
+        if self.generator not in ("mlp", "conv"):
+            raise UsageError(f"generator must be mlp or conv, got {self.generator!r}")
+        if self.soft_labels and not self.fixed:
+            raise UsageError(f"soft_labels needs samples that stay the same, not {self.teacher}")
         if not self.learners:
             raise UsageError("learners must name at least one kind, such as 4xmlp@relu:64-64")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a teacher's samples stay the same."""
+        return self.teacher not in ("no-curriculum", "balanced-noise", "real")

@@ -101,7 +101,8 @@ def from_arrays(
     scale = deviation.clamp_min(1e-8)
 
     def part(inputs: Tensor, labels: Tensor) -> Part:
-        return Part(((inputs - mean) / scale).flatten(1), labels)
+        # In place: images by the ten thousand fill the memory.
+        return Part(inputs.sub_(mean).div_(scale).flatten(1), labels)
 
     return Data(
         name, tuple(x.shape[1:]), int(torch.cat([y, y_test]).max()) + 1,
@@ -139,8 +140,8 @@ def from_torch(name: str, dataset: Any, test: Any = None, **options: Any) -> Dat
 
 def _checked(name: str, inputs: ArrayLike, labels: ArrayLike) -> tuple[Tensor, Tensor]:
     try:
-        x = torch.as_tensor(np.asarray(inputs, np.float32))
-        y = torch.as_tensor(np.asarray(labels))
+        x = torch.tensor(np.asarray(inputs), dtype=torch.float32)
+        y = torch.tensor(np.asarray(labels))
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}: inputs and labels must be arrays of numbers") from error
     if x.dim() not in (2, 3, 4) or y.shape != x.shape[:1]:
@@ -155,7 +156,7 @@ def _checked(name: str, inputs: ArrayLike, labels: ArrayLike) -> tuple[Tensor, T
     return x, y.long()
 
 
-def _digits(_: Path | None) -> Data:
+def _digits() -> Data:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -166,7 +167,7 @@ def _digits(_: Path | None) -> Data:
     return from_arrays("digits", content.images[:, None], content.target)
 
 
-def _mnist1d(_: Path | None) -> Data:
+def _mnist1d() -> Data:
     try:
         from mnist1d.data import get_dataset_args, make_dataset
     except ImportError as error:
@@ -193,36 +194,28 @@ def _global_randomness_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _vision(name: str, folder: Path | None) -> Data:
-    from gtn_rl.supervised.vision import load_vision
-
-    return load_vision(name, folder)
+DATASETS: dict[str, Callable[[], Data]] = {"digits": _digits, "mnist1d": _mnist1d}
+"""What loads each task that comes with a package."""
 
 
-DATASETS: dict[str, Callable[[Path | None], Data]] = {
-    "digits": _digits,
-    "mnist1d": _mnist1d,
-    "mnist": lambda folder: _vision("mnist", folder),
-    "fashion-mnist": lambda folder: _vision("fashion-mnist", folder),
-    "cifar10": lambda folder: _vision("cifar10", folder),
-}
-"""What loads each known task."""
-
-
-def load(name: str, folder: str | Path | None = None) -> Data:
-    """A known task: digits and mnist1d come with their packages, the others from local files.
+def load(source: str | Path, size: int | None = None) -> Data:
+    """A known task, or images from local files.
 
     Args:
-        name: One of `DATASETS`.
-        folder: Of the files of mnist, fashion-mnist and cifar10, as torchvision keeps them.
+        source: One of `DATASETS`, or a folder or zip file as `images.load_images` reads it.
+        size: Height and width to which images in class folders are scaled.
 
     Raises:
-        UsageError: Unknown name, or no such files in the folder.
+        UsageError: Neither, or files that cannot be read.
         MissingExtraError: The package that reads it is not installed.
     """
-    if name not in DATASETS:
+    if str(source) in DATASETS:
+        return DATASETS[str(source)]()
+    if not Path(source).exists():
         raise UsageError(
-            f"unknown data set {name!r}: use one of {', '.join(DATASETS)}."
-            f"{did_you_mean(name, DATASETS)}"
+            f"no data set {str(source)!r}: use one of {', '.join(DATASETS)}, or a folder or zip "
+            f"file of images.{did_you_mean(str(source), DATASETS)}"
         )
-    return DATASETS[name](None if folder is None else Path(folder))
+    from gtn_rl.supervised.images import load_images
+
+    return load_images(Path(source), size)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.classifier import Classifiers, draw, fit, parse_group
+from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
 from gtn_rl.seeding import generator
+from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 
 if TYPE_CHECKING:
     from gtn_rl.supervised.teachers import Teacher
 
-_TEST = 4  # The stream beside those of `problem` and `train`.
+# Random streams beside those of `problem`, `reconstruct` and `train`.
+_EVALUATION, _TEST = 2, 4
 
 
 def taught(
@@ -37,8 +39,9 @@ def taught(
         data: For its shape and classes.
         config: Kinds of learners, and how many kinds to draw.
         generator: Source of all randomness.
-        create_graph: Whether they are to be differentiated w.r.t. the teacher.
-        keep: Numbers of steps after which they are wanted as well.
+        create_graph: Whether they are to be differentiated w.r.t. the teacher; the window and the
+            intermediate points of the settings are for that alone.
+        keep: Numbers of steps after which they are wanted as well, if not differentiated.
         count: Learners of each kind, if not as in the settings.
 
     Returns:
@@ -48,6 +51,13 @@ def taught(
     if 0 < config.draw < len(groups):
         chosen = torch.randperm(len(groups), generator=generator)[: config.draw]
         groups = [groups[index] for index in chosen.tolist()]
+    start, end = 0, config.inner_steps
+    if create_graph:
+        if 0 < config.window < end:
+            end = int(torch.randint(config.window, end + 1, (), generator=generator))
+            start = end - config.window
+        points = range(1, config.intermediate)
+        keep = {start + round((end - start) * point / config.intermediate) for point in points}
     told: Teacher = teacher  # type: ignore[assignment]
     stacks: list[Classifiers] = []
     with torch.set_grad_enabled(create_graph):
@@ -58,19 +68,42 @@ def taught(
                 group, data.shape, data.classes, generator=generator, dtype=dtype,
                 weight_norm=config.weight_norm,
             )  # fmt: skip
-            lesson = told.lesson(group.count, generator)
-            stacks += fit(
-                fresh, lesson, create_graph=create_graph, keep=keep, segment=config.segment
+            lesson = Lesson(*(field[:end] for field in told.lesson(group.count, generator)))
+            inputs = augmented(
+                lesson.inputs, data.shape, flip=config.flip, crop=config.crop, generator=generator
             )
+            stacks += fit(
+                fresh, lesson._replace(inputs=inputs), create_graph=create_graph, start=start,
+                keep=keep, segment=config.segment,
+            )  # fmt: skip
     return stacks
 
 
 def accuracy(classifiers: Classifiers, part: Part) -> Tensor:
     """Accuracies `[K]` in percent."""
-    inputs = part.inputs.to(classifiers.parameters.dtype).unsqueeze(0)
+    right = torch.zeros(len(classifiers.parameters), dtype=torch.float64)
     with torch.no_grad():
-        right = classifiers.logits(inputs).argmax(-1) == part.labels
-        return right.to(torch.float64).mean(-1) * 100
+        # By the thousand: images and their channels fill the memory.
+        for start in range(0, len(part), 1_000):
+            inputs = part.inputs[start : start + 1_000].to(classifiers.parameters.dtype)
+            logits, labels = classifiers.logits(inputs[None]), part.labels[start : start + 1_000]
+            right += (logits.argmax(-1) == labels).sum(-1)
+    return right / len(part) * 100
+
+
+def validation(
+    teacher: nn.Module, data: Data, config: SupervisedConfig, step: int
+) -> dict[str, float]:
+    """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
+    stream = generator(config.seed, _EVALUATION, step)
+    percent = torch.cat(
+        [
+            accuracy(stack, data.validation)
+            for _ in range(config.exams)
+            for stack in taught(teacher, data, config, stream)
+        ]
+    )
+    return {"evaluation": float(percent.mean()), "evaluation_min": float(percent.min())}
 
 
 def final_accuracies(
@@ -80,7 +113,7 @@ def final_accuracies(
     seed: int,
     *,
     learners: Sequence[str] = (),
-    count: int = 32,
+    count: int = 16,
     on: str = "test",
 ) -> Tensor:
     """Accuracies in percent of fresh classifiers, `count` of each kind: `[kinds * count]`.
@@ -94,8 +127,8 @@ def final_accuracies(
         count: Classifiers of each kind.
         on: Part of the data.
     """
-    kinds = tuple(learners) or config.learners
-    stacks = taught(
-        teacher, data, replace(config, learners=kinds, draw=0), generator(seed, _TEST), count=count
-    )
+    own = replace(config, learners=tuple(learners) or config.learners, draw=0)
+    source = generator(seed, _TEST)
+    # One by one: real data for all of them fill the memory.
+    stacks = [s for _ in range(count) for s in taught(teacher, data, own, source, count=1)]
     return torch.cat([accuracy(stack, getattr(data, on)) for stack in stacks])

@@ -15,13 +15,14 @@ from gtn_rl.agents.classifier import Classifiers, cross_entropy
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import generator
 from gtn_rl.state import State
+from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
-from gtn_rl.supervised.evaluate import accuracy, final_accuracies, taught
+from gtn_rl.supervised.evaluate import final_accuracies, taught, validation
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
-_LEARNERS, _EXAMPLES, _EVALUATION = range(3)
+_LEARNERS, _EXAMPLES = range(2)
 
 COLUMNS = {
     "step": "outer steps done",
@@ -59,7 +60,7 @@ class Classification:
         """Start the meta-gradient."""
         config = self.config
         self.estimator = MetaGradient(
-            state.teacher, self._rate, max_norm=config.max_gradient_norm,
+            state.teacher.requires_grad_(), self._rate, max_norm=config.max_gradient_norm,
             averaging=config.averaging,
         )  # fmt: skip
 
@@ -73,11 +74,8 @@ class Classification:
 
     def train(self, teachers: nn.Module, step: int) -> list[Classifiers]:
         """Fresh classifiers after each of the scored points of their training."""
-        config = self.config
-        points = range(1, config.intermediate)
-        keep = {round(config.inner_steps * point / config.intermediate) for point in points}
-        stream = generator(config.seed, _LEARNERS, step)
-        return taught(teachers, self.data, config, stream, create_graph=True, keep=keep)
+        stream = generator(self.config.seed, _LEARNERS, step)
+        return taught(teachers, self.data, self.config, stream, create_graph=True)
 
     def objective(
         self, trained: Sequence[Classifiers], step: int
@@ -91,23 +89,18 @@ class Classification:
             self._examples += index.numel()
             dtype = stack.parameters.dtype
             targets = F.one_hot(part.labels[index], self.data.classes).to(dtype)
-            exams.append((part.inputs[index].to(dtype), targets))
+            inputs = augmented(
+                part.inputs[index], self.data.shape, flip=self.config.flip, crop=self.config.crop,
+                generator=source,
+            )  # fmt: skip
+            exams.append((inputs.to(dtype), targets))
         score = partial(_score, exams=exams)
         with torch.no_grad():
             return score, {"loss": -float(score(trained))}
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
-        config = self.config
-        stream = generator(config.seed, _EVALUATION, step)
-        percent = torch.cat(
-            [
-                accuracy(stack, self.data.validation)
-                for _ in range(config.exams)
-                for stack in taught(self.estimator.teacher, self.data, config, stream)
-            ]
-        )
-        return {"evaluation": float(percent.mean()), "evaluation_min": float(percent.min())}
+        return validation(self.estimator.teacher, self.data, self.config, step)
 
     def shares(self, step: int) -> Mapping[str, float]:
         """Of its outer steps."""

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
+from gtn_rl.agents.classifier import Lesson, draw, parse_group, sgd
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.evaluate import accuracy, taught
-from gtn_rl.supervised.space import (
-    ACTIVATIONS,
-    CNN_CHANNELS,
-    KINDS,
-    MLP_UNITS,
-    Limits,
-    parameters_of,
-)
+from gtn_rl.supervised.space import Limits, parameters_of, propose
 
 _PROXY, _TRUTH = range(10, 12)
 
@@ -75,10 +69,12 @@ class RealTraining:
     batch: int = 64
     cosine: bool = True
 
-    def lesson(self, part: Part, classes: int, count: int, source: torch.Generator) -> Lesson:
-        """Other examples for each of `count` networks."""
-        index = torch.randint(len(part), (self.steps, count, self.batch), generator=source)
-        share = torch.arange(self.steps) / self.steps
+    def lesson(
+        self, part: Part, classes: int, count: int, source: torch.Generator, first: int, end: int
+    ) -> Lesson:
+        """Steps `first` to `end`, with other examples for each of `count` networks."""
+        index = torch.randint(len(part), (end - first, count, self.batch), generator=source)
+        share = torch.arange(first, end) / self.steps
         rate = self.rate * ((1 + torch.cos(torch.pi * share)) / 2 if self.cosine else 1 + 0 * share)
         targets = F.one_hot(part.labels[index], classes).float()
         return Lesson(part.inputs[index], targets, rate, torch.full_like(rate, self.momentum))
@@ -106,15 +102,69 @@ def real_scores(
         count: Networks for each candidate, averaged.
     """
     part: Part = getattr(data, on)
+    points = sorted({*keep, training.steps})
+    # By the fifty steps: images for all of them fill the memory.
+    ends = sorted({*points, *range(50, training.steps, 50)})
     rows = []
     for text in texts:
         source = generator(seed, _TRUTH)
         group = replace(parse_group(text), count=count)
-        fresh = draw(group, data.shape, data.classes, generator=source)
-        lesson = training.lesson(data.train, data.classes, count, source)
-        kept: list[Classifiers] = fit(fresh, lesson, keep=set(keep))
-        rows.append([float(accuracy(stack, part).mean()) for stack in kept])
+        stack = draw(group, data.shape, data.classes, generator=source)
+        velocity, scores = torch.zeros_like(stack.parameters), []
+        for first, end in zip([0, *ends], ends, strict=False):
+            lesson = training.lesson(data.train, data.classes, count, source, first, end)
+            parameters, velocity = sgd(stack, (stack.parameters, velocity), lesson)
+            stack = stack.with_parameters(parameters)
+            if end in points:
+                scores.append(float(accuracy(stack, part).mean()))
+        rows.append(scores)
     return np.array(rows)
+
+
+class _Codes(TorchFunctionMode):
+    """Keeps which units every ReLU lets through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in (F.relu, torch.relu, torch.relu_, Tensor.relu_):
+            self.codes.append((result > 0).flatten(-result.dim() + 1).float())
+        return result
+
+
+def naswot_scores(
+    data: Data, texts: Sequence[str], *, seed: int = 0, batch: int = 128
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Scores `[N]` without training: how differently examples activate ReLUs (arXiv 2006.04647).
+
+    The logarithm of the determinant of the matrix that counts, for each two examples of a batch,
+    the units that both let through or both do not (Mellor et al. 2021, section 3).
+
+    Args:
+        data: The task.
+        texts: N candidates with ReLUs.
+        seed: Of the fresh networks and the examples.
+        batch: Examples.
+    """
+    scores = []
+    for text in texts:
+        source = generator(seed, _TRUTH)
+        group = replace(parse_group(text), count=1)
+        stack = draw(group, data.shape, data.classes, generator=source)
+        index = torch.randint(len(data.train), (batch,), generator=source)
+        with torch.no_grad(), _Codes() as found:
+            stack.logits(data.train.inputs[index].unsqueeze(0))
+        kernel = torch.zeros(batch, batch, dtype=torch.float64)
+        for code in found.codes:
+            rows = code.view(batch, -1).double()
+            kernel += rows @ rows.T + (1 - rows) @ (1 - rows).T
+        scores.append(float(torch.linalg.slogdet(kernel)[1]))
+    return np.array(scores)
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
@@ -196,17 +246,8 @@ def search(
     tried: dict[str, float] = {}
 
     def objective(trial: Any) -> float:
-        kind = trial.suggest_categorical("kind", KINDS)
-        units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
-        activation = trial.suggest_categorical("activation", ACTIVATIONS)
-        chosen = [
-            units[
-                trial.suggest_int(f"{'mlp' if kind == 'mlp' else 'cnn'}{layer}", 0, len(units) - 1)
-            ]
-            for layer in range(trial.suggest_int("layers", 1, 3))
-        ]
-        text = f"{kind}@{activation}:{'-'.join(map(str, chosen))}"
-        if not limits.admit(text, data):
+        text = propose(trial.suggest_categorical, data.shape)
+        if not text or not limits.admit(text, data):
             raise optuna.TrialPruned
         if text not in tried:
             tried[text] = float(proxy_scores(teacher, data, config, [text], seed=seed)[0])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from gtn_rl.agents.cells import EDGES, OPERATIONS, connected
 from gtn_rl.agents.classifier import parse_group
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import derive
@@ -16,17 +19,40 @@ from gtn_rl.supervised.data import Data
 
 MLP_UNITS = (4, 8, 16, 32, 64, 128)
 CNN_CHANNELS = (2, 4, 8, 16, 32)
-KINDS = ("mlp", "cnn3", "cnn5", "cnn7")
-ACTIVATIONS = ("relu", "tanh")
 _STREAM = 12
 
+Choose = Callable[[str, Sequence[Any]], Any]
+"""Chooses one of several options for something that has a name."""
 
-def candidates(count: int, seed: int) -> list[str]:
-    """Different networks of one to three layers, as `parse_group` reads them.
+
+def propose(choose: Choose, shape: Sequence[int]) -> str:
+    """A network as `parse_group` reads it: of cells for images of 16 by 16 pixels and more.
+
+    Otherwise of one to three layers, an MLP or a CNN.
+
+    Returns:
+        The network, or an empty string where what was chosen is none: a cell whose input does not
+        reach its output.
+    """
+    if len(shape) == 3 and min(shape[1:]) >= 16:
+        cell = "".join(choose(f"edge{index}", OPERATIONS) for index in range(len(EDGES)))
+        width, cells = choose("width", (4, 8, 16)), choose("cells", (1, 2))
+        widths = [f"{width * 2**stage}*{cells}" for stage in range(choose("stages", (2, 3)))]
+        return f"cell.{cell}@relu:{'-'.join(widths)}" if connected(cell) else ""
+    kind = choose("kind", ("mlp", "cnn3", "cnn5", "cnn7"))
+    units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
+    layers = range(choose("layers", (1, 2, 3)))
+    chosen = [choose(f"{'mlp' if kind == 'mlp' else 'cnn'}{layer}", units) for layer in layers]
+    return f"{kind}@{choose('activation', ('relu', 'tanh'))}:{'-'.join(map(str, chosen))}"
+
+
+def candidates(count: int, seed: int, shape: Sequence[int]) -> list[str]:
+    """Different networks, drawn at random.
 
     Args:
         count: How many.
         seed: Of the choice.
+        shape: Of an input.
 
     Raises:
         UsageError: More than the space holds.
@@ -36,11 +62,8 @@ def candidates(count: int, seed: int) -> list[str]:
     source = np.random.default_rng(derive(seed, _STREAM))
     found: dict[str, None] = {}
     while len(found) < count:
-        kind = KINDS[source.integers(len(KINDS))]
-        units = MLP_UNITS if kind == "mlp" else CNN_CHANNELS
-        chosen = source.choice(units, source.integers(1, 4))
-        activation = ACTIVATIONS[source.integers(len(ACTIVATIONS))]
-        found[f"{kind}@{activation}:{'-'.join(map(str, chosen))}"] = None
+        text = propose(lambda _, options: options[int(source.integers(len(options)))], shape)
+        found |= {text: None} if text else {}
     return list(found)
 
 

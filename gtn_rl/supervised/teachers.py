@@ -56,62 +56,126 @@ class Rates(nn.Module):
         return self.log_rate.exp(), self.momentum.sigmoid()
 
 
+class Labels(nn.Module):
+    """Class probabilities `[T, 1, B, C]`: classes take turns, so that a batch holds all alike.
+
+    If soft, that is where learned ones start from.
+    """
+
+    given: Tensor
+
+    def __init__(self, classes: int, config: SupervisedConfig) -> None:
+        super().__init__()
+        size = config.inner_steps, config.batch_size
+        turns = torch.arange(math.prod(size)).view(size[0], 1, size[1]) % classes
+        given = F.one_hot(turns, classes).float()
+        self.logits = nn.Parameter(6 * given) if config.soft_labels else None
+        self.register_buffer("given", given, persistent=False)
+
+    def forward(self) -> Tensor:
+        """The probabilities."""
+        return self.given if self.logits is None else self.logits.softmax(-1)
+
+
+class ConvGenerator(nn.Module):
+    """Inputs `[..., I]` to flat images `[..., F]`: a linear layer and two convolutions.
+
+    Before each of these the image is made twice as large.
+
+    Args:
+        inputs: I.
+        shape: Of an image, `(channels, height, width)`.
+        channels: Of the hidden layers.
+        generator: Source of the initial parameters.
+
+    Raises:
+        UsageError: Not the shape of an image.
+    """
+
+    def __init__(
+        self, inputs: int, shape: tuple[int, ...], channels: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3:
+            raise UsageError(f"the generator conv makes images, not inputs of shape {shape}")
+        self.shape, self.channels = shape, channels
+        self.small = -(-shape[1] // 4), -(-shape[2] // 4)
+        layers = (
+            nn.Linear(inputs, channels * math.prod(self.small), device="meta"),
+            nn.Conv2d(channels, channels, 3, padding=1, device="meta"),
+            nn.Conv2d(channels, shape[0], 3, padding=1, device="meta"),
+        )
+        self.layers = nn.ModuleList([_normalised(layer, generator) for layer in layers])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The images."""
+        values: Tensor = self.layers[0](inputs.flatten(0, -2)).view(-1, self.channels, *self.small)
+        for layer in self.layers[1:]:
+            values = layer(F.interpolate(F.leaky_relu(values, 0.1), scale_factor=2))
+        values = values[:, :, : self.shape[1], : self.shape[2]]
+        return values.reshape(*inputs.shape[:-1], -1)
+
+
 class GeneratorTeacher(nn.Module):
     """A conditional generator: labels and noise in, inputs `[T, 1 or K, B, F]` out.
 
-    Two layers with weight normalisation (Such et al. 2020, section 3.1). Classes take turns where
-    they are not drawn or shuffled, so that a batch holds all of them alike.
+    Its layers have weight normalisation (Such et al. 2020, section 3.1).
 
     Args:
-        features: F.
+        shape: Of an input.
         classes: C.
-        config: `inner_steps` T, `batch_size` B, `noise`, `hidden` and the first rates.
-        order: One of `CURRICULA`.
+        config: `inner_steps` T, `batch_size` B, `generator`, `noise`, `hidden` and the first rates.
         generator: Source of the initial parameters.
     """
 
     def __init__(
-        self, features: int, classes: int, config: SupervisedConfig, order: str,
+        self, shape: tuple[int, ...], classes: int, config: SupervisedConfig,
         generator: torch.Generator,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.order, self.classes = order, classes
+        self.order, self.classes = config.teacher, classes
         self.size = config.inner_steps, config.batch_size, config.noise
         self.rates = Rates(config.inner_steps, config.first_rate, config.first_momentum)
-        self.layers = nn.Sequential(
-            _linear(config.noise + classes, config.hidden, generator),
-            nn.LeakyReLU(0.1),
-            _linear(config.hidden, features, generator),
-        )
-        if order not in ("no-curriculum", "balanced-noise"):
+        self.labels = Labels(classes, config)
+        inputs, hidden = config.noise + classes, config.hidden
+        self.layers: nn.Module
+        if config.generator == "conv":
+            self.layers = ConvGenerator(inputs, shape, max(hidden // 4, 1), generator)
+        else:
+            self.layers = nn.Sequential(
+                _normalised(nn.Linear(inputs, hidden, device="meta"), generator),
+                nn.LeakyReLU(0.1),
+                _normalised(nn.Linear(hidden, math.prod(shape), device="meta"), generator),
+            )
+        if self.order not in ("no-curriculum", "balanced-noise"):
             self.noise = nn.Parameter(torch.randn(self.size, generator=generator))
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Inputs and class probabilities in the order in which they are learned."""
+        targets = self.labels()
+        return self.layers(torch.cat([self.noise.unsqueeze(1), targets], -1)), targets
 
     def lesson(self, count: int, generator: torch.Generator) -> Lesson:
         """The data of one inner loop; each of the classifiers gets its own where it is random."""
         steps, batch, width = self.size
-        labels = torch.arange(steps * batch).view(steps, 1, batch) % self.classes
-        if self.order == "no-curriculum":
-            labels = torch.randint(self.classes, (steps, count, batch), generator=generator)
-        dtype = self.rates.log_rate.dtype
-        targets = F.one_hot(labels, self.classes).to(dtype)
         if self.order in ("no-curriculum", "balanced-noise"):
-            noise = torch.randn(steps, count, batch, width, generator=generator, dtype=dtype)
+            targets = self.labels()
+            if self.order == "no-curriculum":
+                labels = torch.randint(self.classes, (steps, count, batch), generator=generator)
+                targets = F.one_hot(labels, self.classes).to(targets.dtype)
+            size = steps, count, batch, width
+            noise = torch.randn(size, generator=generator, dtype=targets.dtype)
             given = targets.expand(-1, count, -1, -1)
             return Lesson(self.layers(torch.cat([noise, given], -1)), targets, *self.rates())
-        inputs = self.layers(torch.cat([self.noise.unsqueeze(1), targets], -1))
+        inputs, targets = self.samples()
         if self.order == "curriculum":
             return Lesson(inputs, targets, *self.rates())
-        if self.order == "shuffled-batches":
-            # Row by row for each classifier: [K, T] of batches.
-            order = torch.rand(count, steps, generator=generator).argsort(1)
-            return Lesson(
-                inputs[:, 0][order].transpose(0, 1), targets[:, 0][order].transpose(0, 1),
-                *self.rates(),
-            )  # fmt: skip
-        order = torch.rand(count, steps * batch, generator=generator).argsort(1)
+        # Units that are shuffled: whole batches or samples.
+        units = steps if self.order == "shuffled-batches" else steps * batch
+        order = torch.rand(count, units, generator=generator).argsort(1)
 
         def shuffled(values: Tensor) -> Tensor:
-            rows = values.flatten(0, 2)[order]
+            rows = values.reshape(units, -1)[order]
             return rows.view(count, steps, batch, -1).transpose(0, 1)
 
         return Lesson(shuffled(inputs), shuffled(targets), *self.rates())
@@ -131,17 +195,18 @@ class Distilled(nn.Module):
         self, features: int, classes: int, config: SupervisedConfig, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.classes = classes
         steps, batch = config.inner_steps, config.batch_size
         self.rates = Rates(steps, config.first_rate, config.first_momentum)
+        self.labels = Labels(classes, config)
         self.inputs = nn.Parameter(torch.randn(steps, 1, batch, features, generator=generator))
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Inputs and class probabilities in the order in which they are learned."""
+        return self.inputs, self.labels()
 
     def lesson(self, count: int, generator: torch.Generator) -> Lesson:
         """The data of one inner loop."""
-        steps, _, batch, _ = self.inputs.shape
-        labels = torch.arange(steps * batch).view(steps, 1, batch) % self.classes
-        targets = F.one_hot(labels, self.classes).to(self.inputs.dtype)
-        return Lesson(self.inputs, targets, *self.rates())
+        return Lesson(*self.samples(), *self.rates())
 
 
 class RealTeacher(nn.Module):
@@ -179,11 +244,11 @@ def make_teacher(
     Raises:
         UsageError: No teacher of that name.
     """
-    features, name = data.train.inputs.shape[1], config.teacher
+    name = config.teacher
     if name in CURRICULA:
-        return GeneratorTeacher(features, data.classes, config, name, generator)
+        return GeneratorTeacher(data.shape, data.classes, config, generator)
     if name == "distillation":
-        return Distilled(features, data.classes, config, generator)
+        return Distilled(math.prod(data.shape), data.classes, config, generator)
     if name == "real":
         return RealTeacher(data.train, data.classes, config)
     raise UsageError(
@@ -191,11 +256,12 @@ def make_teacher(
     )
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Module:
-    # Made without values: torch's own would come from the global generator.
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+def _normalised(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> nn.Module:
+    """A layer, made without values (torch's would come from the global generator), with some."""
+    layer = layer.to_empty(device="cpu")
     with torch.no_grad():
-        layer.weight.normal_(0, math.sqrt(1 / inputs), generator=generator)
+        layer.weight.normal_(0, math.sqrt(1 / layer.weight[0].numel()), generator=generator)
+        assert layer.bias is not None
         layer.bias.zero_()
     normalised: nn.Module = weight_norm(layer)
     return normalised

@@ -10,6 +10,7 @@ from torch import nn
 
 from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
+from gtn_rl.loop import Stage
 from gtn_rl.run import Result, go
 from gtn_rl.seeding import generator
 from gtn_rl.state import State
@@ -18,20 +19,21 @@ from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, load
 from gtn_rl.supervised.evaluate import taught
 from gtn_rl.supervised.problem import COLUMNS, Classification
+from gtn_rl.supervised.reconstruct import Reconstruction
 from gtn_rl.supervised.teachers import make_teacher
 
 _TEACHER = 3  # The stream beside those of `problem`.
 
 
 def train(
-    data: str | Data,
+    data: str | Path | Data,
     out: str | Path | None = None,
     config: SupervisedConfig | None = None,
     *,
     resume: bool = False,
     progress_bar: bool = True,
     command: str = "",
-    data_folder: str | Path | None = None,
+    size: int | None = None,
 ) -> Result:
     """Meta-train a teacher, so that classifiers it trains do well on real data.
 
@@ -40,14 +42,14 @@ def train(
     2020, section 3).
 
     Args:
-        data: Name of a known task (`gtn_rl.supervised.DATASETS`), or data of your own
-            (`from_arrays`, `from_torch`).
+        data: A known task (`gtn_rl.supervised.DATASETS`), a folder or zip file of images, or data
+            of your own (`from_arrays`, `from_torch`).
         out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
         config: Settings.
         resume: Go on with the run that `out` holds, as if it had never stopped.
         progress_bar: Whether to show a progress bar.
         command: Recorded in the artifact as the way to reproduce it.
-        data_folder: Local files of mnist, fashion-mnist and cifar10.
+        size: Height and width to which images in class folders are scaled.
 
     Returns:
         The averaged teacher at the end of the schedule and, as `scores`, the mean accuracies in
@@ -62,7 +64,7 @@ def train(
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with")
     settings = config or SupervisedConfig()
-    task = load(data, data_folder) if isinstance(data, str) else data
+    task = data if isinstance(data, Data) else load(data, size)
     source = generator(settings.seed, _TEACHER)
     teacher = make_teacher(task, settings, source)
     taught(teacher, task, settings, source)  # What does not fit the data fails here.
@@ -76,8 +78,11 @@ def train(
         accuracies = results["returns"]
         return save_teacher(teacher, folder, task, settings, training=cost, results=accuracies)
 
+    stages: list[Stage] = [Classification(task, settings)]
+    if settings.fixed and settings.reconstruct:
+        stages.insert(0, Reconstruction(task, settings))
     return go(
-        [Classification(task, settings)], State(teacher), target=task.name, config=settings,
+        stages, State(teacher), target=task.name, config=settings,
         folder=folder, resume=resume, budgets={"minutes": settings.max_minutes}, write=write,
         command=command, progress_bar=progress_bar, columns=COLUMNS,
     )  # fmt: skip
