@@ -21,6 +21,7 @@ from gtn_rl.supervised import SupervisedConfig, from_arrays, from_torch, load, l
 from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.evaluate import accuracy, taught
 from gtn_rl.supervised.problem import Classification
+from gtn_rl.supervised.stage import Scheduled
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
 
 TINY = SupervisedConfig(
@@ -152,7 +153,7 @@ def test_the_last_teacher_is_kept_and_not_the_one_with_the_best_evaluation(
     blobs, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        Classification, "evaluate", lambda self, step, *, last: {"evaluation": 100.0 - step}
+        Scheduled, "evaluate", lambda self, step, *, last: {"evaluation": 100.0 - step}
     )
     result = train(blobs, tmp_path / "run", TINY, progress_bar=False)
     assert [row["evaluation"] for row in result.rows if "evaluation" in row] == [100, 98, 96, 94]
@@ -432,7 +433,7 @@ def test_the_command_trains_saves_and_refuses_to_overwrite(capsys, tmp_path):
     assert 0 <= content["results"]["test"] <= 100
     assert "# Teacher of digits" in (out / "README.md").read_text()
     header = (out / "log.csv").read_text().splitlines()[0]
-    assert header.startswith("step,real_steps,seconds,loss")
+    assert header.startswith("step,real_steps,seconds,surrogate")
     code, _, error = call(capsys, *command)
     assert code == 2
     assert error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from gtn_rl.supervised.artifact import save_teacher
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, load
 from gtn_rl.supervised.evaluate import taught
-from gtn_rl.supervised.problem import COLUMNS, Classification
-from gtn_rl.supervised.reconstruct import Reconstruction
-from gtn_rl.supervised.teachers import make_teacher
+from gtn_rl.supervised.problem import Classification, Reconstruction
+from gtn_rl.supervised.stage import COLUMNS, Scheduled
+from gtn_rl.supervised.teachers import RealTeacher, make_teacher
 
 _TEACHER = 3  # The stream beside those of `problem`.
+_SHOWN_RATE = 3e-2
 
 
 def train(
@@ -78,9 +80,22 @@ def train(
         accuracies = results["returns"]
         return save_teacher(teacher, folder, task, settings, training=cost, results=accuracies)
 
-    stages: list[Stage] = [Classification(task, settings)]
-    if settings.fixed and settings.reconstruct:
-        stages.insert(0, Reconstruction(task, settings))
+    stages: list[Stage] = [
+        Scheduled(
+            Classification(task, settings), task, settings, steps=settings.outer_steps,
+            every=settings.evaluate_every, rate=settings.outer_learning_rate, last=True,
+            max_norm=settings.max_gradient_norm, averaging=settings.averaging,
+        )
+    ]  # fmt: skip
+    if not isinstance(teacher, RealTeacher) and settings.fixed and settings.reconstruct:
+        shown = Reconstruction(task, settings, teacher.labels.given.argmax(-1))
+        stages.insert(
+            0,
+            Scheduled(
+                shown, task, settings, steps=settings.reconstruct, every=settings.reconstruct,
+                rate=_SHOWN_RATE, max_norm=math.inf, averaging=0,
+            ),
+        )  # fmt: skip
     return go(
         stages, State(teacher), target=task.name, config=settings,
         folder=folder, resume=resume, budgets={"minutes": settings.max_minutes}, write=write,
