@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
-from gtn_rl.run import State
+from gtn_rl.state import State
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
 from gtn_rl.supervised.evaluate import final_accuracies, validation
