@@ -77,6 +77,7 @@ class Place:
             print(f"{result.stopped} before there was anything to save; {again}")
             return code
         why = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
+        why = "interrupted, " if code else why
         real = "real examples" if verb == "supervised" else "real steps"
         print(f"{why}{result.real_steps:,} {real}, {result.seconds:.0f} s")
         print(f"{said}\nartifact: {self.out}")

@@ -284,6 +284,9 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
     for one, other in zip(whole.cells, resumed.cells, strict=True):
         assert one.key == other.key
         assert (one.returns == other.returns).all()
+    code, _, error = call(capsys, "compare", "CartPole-v1", *options)
+    assert code == 2
+    assert "scores.json exists: --resume goes on with it" in error
     with pytest.raises(UsageError, match="of another first_seed"):
         gtn_rl.compare(
             "CartPole-v1", seeds=2, first_seed=9, out=tmp_path / "scores.json", resume=True, **ONE
@@ -300,7 +303,7 @@ class Fatal(gym.Wrapper):
             file.write("x")
             file.seek(0)
             if len(file.read()) > 2:
-                time.sleep(4)
+                time.sleep(8)
                 os._exit(3)
         return super().reset(**options)
 

@@ -200,7 +200,7 @@ def compare(
             raise UsageError(f"{name} must be at least 1, got {value}")
     name = canonical(artifact)
     env, config = from_pretrained(name), read_config(name)
-    algos = algos or default_algorithms(env.action_space)
+    algos = (algos,) if isinstance(algos, str) else algos or default_algorithms(env.action_space)
     plan = [parse_algorithm(text, steps or env.budget or _STEPS) for text in algos]
     for algorithm, _ in plan:
         check_action_space(algorithm, env.action_space)
@@ -208,7 +208,7 @@ def compare(
     target = target or target_of(name, config)
     _check_target(env, target, jobs)
     if out is not None:
-        _check_writable(Path(out))
+        _check_writable(Path(out), resume=resume)
     empty = Comparison(name, config["target"], config.get("training", {}), [], {}, first_seed)
     kinds = [SYNTHETIC, REAL] if real else [SYNTHETIC]
     cells = [
@@ -280,14 +280,19 @@ def _check_target(env: SyntheticEnv, target: str | Factory, jobs: int) -> None:
             ) from error
 
 
-def _check_writable(path: Path) -> None:
-    """Nothing, if a file can be written there.
+def _check_writable(path: Path, *, resume: bool) -> None:
+    """Nothing, if a file can be written there and nothing is lost by that.
 
     Raises:
-        OSError: It cannot.
+        UsageError: There is a folder, or a file to go on with.
+        OSError: It cannot be written.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give a file with --json")
+    if path.exists() and not resume:
+        raise UsageError(
+            f"{path} exists: --resume goes on with it; else move it, or give another with --json"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent):
         pass
