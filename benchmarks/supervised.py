@@ -49,7 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # A learned image moves by itself, a generator's weight moves all of them.
 DISTILLATION = {"outer_learning_rate": 2e-2}
 # Real data has nothing to learn but two numbers a step.
-REAL = {"outer_steps": 60, "outer_learning_rate": 3e-2}
+REAL = {"outer_steps": 60, "outer_learning_rate": 1e-2}
 LONG, WINDOW = 16, 16
 UNSEEN = {
     "digits": ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16"),

@@ -43,17 +43,25 @@ class Teacher(Protocol):
         ...
 
 
+_GAIN = 5.0
+
+
 class Rates(nn.Module):
-    """Learning rate and momentum of each of T steps, `[T]`, as logarithm and logit."""
+    """Learning rate and momentum of each of T steps, `[T]`, as a fifth of logarithm and logit.
+
+    So an outer step moves them five times as far as a weight of a generator. Without that, rates of
+    MNIST had moved by a fifth after 200 outer steps, and 80 of them led to 83.1 instead of 84.2 %.
+    """
 
     def __init__(self, steps: int, rate: float, momentum: float) -> None:
         super().__init__()
-        self.log_rate = nn.Parameter(torch.full((steps,), math.log(rate)))
-        self.momentum = nn.Parameter(torch.full((steps,), math.log(momentum / (1 - momentum))))
+        self.log_rate = nn.Parameter(torch.full((steps,), math.log(rate) / _GAIN))
+        logit = math.log(momentum / (1 - momentum))
+        self.momentum = nn.Parameter(torch.full((steps,), logit / _GAIN))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Both, in their own units."""
-        return self.log_rate.exp(), self.momentum.sigmoid()
+        return (_GAIN * self.log_rate).exp(), (_GAIN * self.momentum).sigmoid()
 
 
 class Labels(nn.Module):
