@@ -25,7 +25,10 @@ def verdict(
     agents = {name: value for name, value in scores.items() if name not in _KNOWN}
     random, optimal = (scores.get(name, math.nan) for name in ("random", "optimal"))
     if not agents:
-        return "No agents were trained in it: a budget ended before, so nothing is known of it."
+        return (
+            "No agents were trained in it: a budget ended before, so nothing is known of it. "
+            "The same command with a larger one and --resume goes on."
+        )
     listed = ", ".join(f"{short(name)} {digits(value)}" for name, value in agents.items())
     if not math.isfinite(optimal - random):
         text = f"Agents trained in it have {listed} on {target}."

@@ -189,7 +189,7 @@ _ENVIRONMENT = record(
         **_BASIS,
         "horizon": whole(1, 10**9),
         "phases": items(_PHASE, 1, 1000),
-        "budget": whole(0, 10**15),
+        "budget": whole(0, 10**9),
         "hidden": _HIDDEN,
         "members": whole(1, WIDEST),
         "parameters": whole(0, 10**12),
