@@ -3,7 +3,7 @@
 Trains stock agents (final, deterministic, 20 real episodes each) in the shipped environments and
 writes the scores, as they come, to `benchmarks/results/zoo.json`; a run that is stopped goes on.
 
-    python benchmarks/zoo.py [--seeds 20] [--tasks CartPole-v1 ...] [--ship]
+    python benchmarks/zoo.py [--seeds 20] [--tasks CartPole-v1 ...]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import tyro
 
-from gtn_rl import compare, from_pretrained, save_pretrained
-from gtn_rl.io.artifact import locate, read_config
+from gtn_rl import compare
+from gtn_rl.io.artifact import locate
 from gtn_rl.io.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "zoo.json"
@@ -47,8 +47,6 @@ class Arguments:
     """Only these algorithms, if given."""
     jobs: int = 2
     """Processes."""
-    ship: bool = False
-    """Write the results into the shipped artifacts' cards."""
 
 
 def main(arguments: Arguments) -> None:
@@ -93,9 +91,6 @@ def main(arguments: Arguments) -> None:
     current = [most[kind] for kind in planned if kind in most]
     print(table(current))
     print(grid(current))
-    if arguments.ship:
-        for task in PLAN:
-            ship(task, [row for row in current if row["task"] == task])
 
 
 def measured(results: Path) -> dict[str, Any]:
@@ -139,22 +134,6 @@ def grid(rows: list[dict[str, Any]]) -> str:
             cells += [f"**{row['iqm']:.1f}** ({row['min']:.1f})" for row in own] or [""]
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def ship(task: str, rows: list[dict[str, Any]]) -> None:
-    """Write the scores into the shipped artifact's card."""
-    name = f"gtn_rl/{task}"
-    config = read_config(name)
-    keys = ("algorithm", "steps", "seeds", "mean", "iqm", "low", "high", "min")
-    results = config["results"] | {
-        "compare": [{key: row[key] for key in keys} for row in rows],
-        "episodes": 20,
-        "command": f"python benchmarks/zoo.py --tasks {task}",
-    }
-    results.pop("seeds", None)
-    save_pretrained(
-        from_pretrained(name), locate(name), training=config["training"], results=results, name=name
-    )
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ class Place:
         if not (self.out / "config.json").is_file():
             print(f"{result.stopped} before there was anything to save; {again}")
             return code
-        why = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
-        why = "interrupted, " if code else why
+        by = "" if result.stopped in ("done", "converged") else f"stopped by {result.stopped}, "
+        why = "interrupted, " if code else by
         real = "real examples" if verb == "supervised" else "real steps"
         print(f"{why}{result.real_steps:,} {real}, {result.seconds:.0f} s")
         print(f"{said}\nartifact: {self.out}")
@@ -291,13 +291,13 @@ def command_of(name: str, arguments: Sequence[str]) -> Callable[..., int]:
         # A target is no option's value.
         pairs = zip(["", *arguments], arguments, strict=False)
         known = [now for before, now in pairs if now in TARGETS and before not in _WITH_NAMES]
-        return _with_default(train, config_for(known[0]) if known else TrainConfig())
+        return partial(train, config=config_for(known[0]) if known else TrainConfig())
     if name == "distill":
-        return _with_default(distill, DistillConfig())
+        return partial(distill, config=DistillConfig())
     if name == "reward":
         from gtn_rl.config import reward_config
 
-        return _with_default(reward, reward_config())
+        return partial(reward, config=reward_config())
     if name in ("supervised", "search"):
         chosen: Callable[..., int] = getattr(
             importlib.import_module("gtn_rl.supervised.commands"), name
@@ -309,10 +309,6 @@ def command_of(name: str, arguments: Sequence[str]) -> Callable[..., int]:
 
 _WITH_NAMES = ("--out", "--init")
 """Options whose value may be called like a target."""
-
-
-def _with_default(command: Callable[..., int], config: Any) -> Callable[..., int]:
-    return partial(command, config=config)
 
 
 def parse(arguments: Sequence[str]) -> int:

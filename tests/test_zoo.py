@@ -63,7 +63,7 @@ def test_every_shipped_environment_is_what_it_says(name):
     assert training["real_steps"] > 0
     assert training["seconds"] > 0
     assert training["command"].startswith(f"gtn-rl train {config['target']}")
-    assert config["results"]["compare"], "ship what was measured: benchmarks/zoo.py --ship"
+    assert config["results"]["compare"], "ship what was measured: benchmarks/classic.py --ship"
 
 
 @pytest.mark.parametrize("name", zoo.folders())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +22,11 @@ from gtn_rl.envs.targets import Factory, describe, play
 from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
+from gtn_rl.inner.stock import greedy_returns, side_by_side
 from gtn_rl.io.artifact import canonical, locate, read_config, target_of
 from gtn_rl.io.files import write_text
 from gtn_rl.io.kinds import from_pretrained
-from gtn_rl.outer.pool import end, make_pool
+from gtn_rl.outer.pool import end, make_pool, unsendable
 from gtn_rl.seeding import derive
 
 SYNTHETIC, REAL = "synthetic", "real"
@@ -270,14 +270,11 @@ def _check_target(env: SyntheticEnv, target: str | Factory, jobs: int) -> None:
         own, other = getattr(env, name), getattr(task, name)
         if (own.shape, own.dtype) != (other.shape, other.dtype):
             raise UsageError(f"{task.id} has {name} {other}, but the artifact was made for {own}")
-    if jobs > 1 and not isinstance(target, str):
-        try:
-            pickle.dumps(target)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise UsageError(
-                f"{task.id} cannot be sent to other processes ({error}): use jobs=1, or a function "
-                "at the top of a module"
-            ) from error
+    if jobs > 1 and (why := unsendable(target)):
+        raise UsageError(
+            f"{task.id} cannot be sent to other processes ({why}): use jobs=1, or a function at "
+            "the top of a module"
+        )
 
 
 def _check_writable(path: Path, *, resume: bool) -> None:
@@ -323,15 +320,9 @@ def _real(target: str | Factory) -> gym.Env[Any, Any]:
     return gym.make(target) if isinstance(target, str) else target()
 
 
-def _side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any, Any, Any]:
-    if isinstance(target, str):
-        return gym.make_vec(target, num_envs=count)
-    return gym.vector.SyncVectorEnv([target] * count)
-
-
 def random_return(target: str | Factory, episodes: int, seed: int) -> float:
     """Mean real return of agents that act at random."""
-    envs = _side_by_side(target, episodes)
+    envs = side_by_side(target, episodes)
     try:
         envs.action_space.seed(seed)
         returns, _ = play(envs, lambda _: envs.action_space.sample(), seed)
@@ -384,7 +375,7 @@ def _mapping(jobs: int) -> Iterator[Callable[..., Any]]:
 
 
 def _run_one(task: _Task) -> tuple[NDArray[np.float64], float]:
-    from gtn_rl.agents.sb3 import greedily, train_stock
+    from gtn_rl.agents.sb3 import train_stock
     from gtn_rl.envs.sb3 import make_sb3_env
 
     env: Any = (
@@ -396,10 +387,6 @@ def _run_one(task: _Task) -> tuple[NDArray[np.float64], float]:
     agent = train_stock(task.algorithm, env, task.steps, task.seed)
     seconds = time.perf_counter() - start
     env.close()
-    envs = _side_by_side(task.target, task.episodes)
-    try:
-        # The stream's number is any constant: scoring must not meet the initial states of training.
-        seed = derive(task.seed, 7) >> 32
-        return play(envs, greedily(agent, envs.single_action_space), seed)[0], seconds
-    finally:
-        envs.close()
+    # The stream's number is any constant: scoring must not meet the initial states of training.
+    seed = derive(task.seed, 7) >> 32
+    return greedy_returns(agent, task.target, task.episodes, seed), seconds

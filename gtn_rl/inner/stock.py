@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import Target, play
+from gtn_rl.envs.targets import Factory, Target, play
 from gtn_rl.seeding import derive
 
 if TYPE_CHECKING:
@@ -62,20 +62,27 @@ def member_returns(
     return torch.tensor(np.array(scores), dtype=torch.float32), total
 
 
+def side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any, Any, Any]:
+    """So many real environments of a Gymnasium id, or of a function that makes one."""
+    if isinstance(target, str):
+        return gym.make_vec(target, num_envs=count)
+    return gym.vector.SyncVectorEnv([target] * count)
+
+
 def greedy_returns(
-    agent: BaseAlgorithm, target: str, episodes: int, seed: int
+    agent: BaseAlgorithm, target: str | Factory, episodes: int, seed: int
 ) -> NDArray[np.float64]:
     """Undiscounted returns `[episodes]` of an agent's deterministic policy in a real environment.
 
     Args:
         agent: A trained agent.
-        target: Gymnasium id.
+        target: Gymnasium id, or a function that makes an environment.
         episodes: Episodes, run side by side.
         seed: Of their initial states.
     """
     from gtn_rl.agents.sb3 import greedily
 
-    envs = gym.make_vec(target, num_envs=episodes)
+    envs = side_by_side(target, episodes)
     try:
         return play(envs, greedily(agent, envs.single_action_space), seed)[0]
     finally:

@@ -27,12 +27,18 @@ BUDGET = ("max_real_steps", "max_minutes", "outer_steps", "target_return")
 """Settings that a resumed run may change."""
 
 
-def prepare(folder: Path, *, resume: bool) -> Path:
-    """Make the folder of a run, or check that it holds one to go on with.
+def prepare(out: str | Path | None, *, resume: bool) -> Path | None:
+    """Make the folder of a run, or check that it holds one to go on with; nothing without one.
 
     Raises:
-        UsageError: The folder holds something already, or with `resume` no checkpoint.
+        UsageError: The folder holds something already, or with `resume` no checkpoint; or there is
+            no folder to resume.
     """
+    if out is None:
+        if resume:
+            raise UsageError("resume needs the folder of the run to go on with")
+        return None
+    folder = Path(out)
     if resume:
         if not started(folder) and not any((folder / name).exists() for name in _TRACES):
             raise UsageError(f"{folder} holds no checkpoint to resume: start without --resume")

@@ -71,12 +71,10 @@ def distill(
         UnsupportedSpaceError: The target's spaces are not supported.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    if resume and out is None:
-        raise UsageError("resume needs the folder of the run to go on with")
     config = DistillConfig() if config is None else config
     expect(config, DistillConfig)
     task, shapes = describe(target), config.shapes()
-    folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    folder = checkpoint.prepare(out, resume=resume)
     pairs = random_pairs(task, config)
     start = untrained(task, config.training()) if config.pretrain.real_steps else pairs
     columns = {name: text for name, text in COLUMNS.items() if "_of_" not in name}

@@ -79,8 +79,6 @@ def train_reward(
         UnsupportedSpaceError: The target's spaces are not supported.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    if resume and out is None:
-        raise UsageError("resume needs the folder of the run to go on with")
     config = reward_config() if config is None else config
     expect(config, TrainConfig)
     task = describe(target)
@@ -98,7 +96,7 @@ def train_reward(
         *([_teaching(target, task, config)] if config.outer.steps else []),
         Judge(_teaching(target, task, config), config.seed),
     ]
-    folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    folder = checkpoint.prepare(out, resume=resume)
     return go(
         stages, State(start, later=blank), target=task.id, config=config, folder=folder,
         resume=resume,

@@ -59,15 +59,13 @@ def train(
         UnsupportedSpaceError: The target's spaces are not supported.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    if resume and out is None:
-        raise UsageError("resume needs the folder of the run to go on with")
     task = describe(target)
     config = config_for(task.id) if config is None else config
     expect(config, TrainConfig)
     config = config.for_space(task.action_space)
     start, before = _start(task, config)
     stages = stages_of(target, task, config, start)
-    folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    folder = checkpoint.prepare(out, resume=resume)
     return go(
         stages, State(start), target=task.id, config=config, folder=folder, resume=resume,
         budgets={"real_steps": config.max_real_steps, "minutes": config.max_minutes},

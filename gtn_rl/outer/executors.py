@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 from torch import nn
 
 from gtn_rl.config import TrainConfig
@@ -13,6 +11,7 @@ from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.batch import Batch
 from gtn_rl.outer.evolution import Executor
 from gtn_rl.outer.members import describe_job
+from gtn_rl.outer.pool import unsendable
 from gtn_rl.outer.processes import Processes
 from gtn_rl.outer.ray import Ray
 
@@ -29,13 +28,11 @@ def make_executor(
     workers = config.workers
     if workers.executor == "batch":
         return Batch(fitness)
-    try:
-        pickle.dumps(target)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    if unsendable(target):
         raise UsageError(
             f"{target} cannot be sent to another process: define it at the top of a module, or use "
             "the batch executor"
-        ) from error
+        )
     job = describe_job(target, config, teacher, copies)
     if workers.executor == "processes":
         return Processes(job, workers.count, workers.timeout)

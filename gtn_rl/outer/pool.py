@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
@@ -15,6 +16,15 @@ def make_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned: forked ones hang once torch's thread pool was used.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_begin)
+
+
+def unsendable(thing: object) -> str:
+    """Why a thing cannot be sent to other processes, or an empty string."""
+    try:
+        pickle.dumps(thing)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        return str(error)
+    return ""
 
 
 def end(pool: ProcessPoolExecutor) -> None:

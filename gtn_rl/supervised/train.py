@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, go
@@ -63,14 +62,12 @@ def train(
         MissingExtraError: The package that reads the data is not installed.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    if resume and out is None:
-        raise UsageError("resume needs the folder of the run to go on with")
     settings = config or SupervisedConfig()
     task = data if isinstance(data, Data) else load(data, size)
     source = generator(settings.seed, _TEACHER)
     teacher = make_teacher(task, settings, source)
     taught(teacher, task, settings, source)  # What does not fit the data fails here.
-    folder = None if out is None else checkpoint.prepare(Path(out), resume=resume)
+    folder = checkpoint.prepare(out, resume=resume)
 
     def write(
         teacher: nn.Module, folder: Path, *, training: Mapping[str, Any], results: Mapping[str, Any]
