@@ -196,7 +196,7 @@ class RealEnvs:
         self, target: Target, actions: Actions, learners: int, copies: int,
         horizon: int | None = None,
     ) -> None:  # fmt: skip
-        self.shape = (learners, copies)
+        self.shape, self.horizon = (learners, copies), horizon or target.horizon
         self._actions = actions
         self._envs = target.vector(learners * copies, horizon)
         self._observation: NDArray[Any] = np.empty(0)

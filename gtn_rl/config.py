@@ -364,11 +364,6 @@ class TrainConfig:
         return 0.2
 
     @property
-    def discount(self) -> float:
-        """Gamma of the real return's advantages."""
-        return 0.995
-
-    @property
     def trace(self) -> float:
         """Lambda of generalized advantage estimation."""
         return 0.95

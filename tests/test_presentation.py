@@ -385,7 +385,7 @@ def test_cells_of_a_flattened_lake_can_be_told_apart(generator):
         space, lake.action_space, mean=cells.mean(0).numpy(), std=cells.std(0).numpy()
     )
     env = show(plain, cells, TrainConfig(steps=100))
-    assert (env.num_phases, env.budget, len(env.states)) == (2, 100, 2048)
+    assert (env.num_phases, env.budget, len(env.states)) == (1, 100, 2048)
     vec = gtn_rl.make_sb3_env(env, 4, seed=0, budget=100)
     vec.reset()
     seen = []
@@ -396,10 +396,9 @@ def test_cells_of_a_flattened_lake_can_be_told_apart(generator):
     late = np.concatenate(seen[50:])
     assert np.isin(late, (0, 1)).all()
     one_hot = late[late.sum(1) == 1]
-    # Seven in ten are met in the target, each cell as often as any other.
-    assert len(one_hot) / len(late) > 0.65
+    # They are met in the target, each cell as often as any other.
+    assert len(one_hot) / len(late) > 0.95
     assert (one_hot.mean(0) > 0.03).all()
-    assert (late.sum(1) == 0).mean() < 0.1
     # And what is best differs between them as much as the reward network says.
     lesson = env.lesson(torch.eye(16).unsqueeze(0))[0]
     assert len(torch.unique(lesson, dim=0)) == 16

@@ -51,7 +51,7 @@ def collect(
         envs: Real environments, some for each learner.
         actions: How learners act in them.
         critic: Values of the real task.
-        config: `discount` and `trace`.
+        config: `trace`.
         generator: Source of the actions.
         length: Steps in each environment.
     """
@@ -59,7 +59,11 @@ def collect(
         rollout = envs.rollout(policy, length, generator)
         value = critic(rollout.observation)
         advantage = advantages(
-            rollout, value, critic(rollout.next_observation), config.discount, config.trace
+            rollout,
+            value,
+            critic(rollout.next_observation),
+            discount_of(envs.horizon),
+            config.trace,
         )
         deviation, mean = torch.std_mean(advantage[rollout.valid])
         observation = rollout.observation.flatten(1, 2)
@@ -72,6 +76,15 @@ def collect(
             rollout.valid.flatten(1, 2).to(advantage.dtype),
             (advantage + value).flatten(1, 2),
         )
+
+
+def discount_of(horizon: int | None) -> float:
+    """Gamma that looks as far ahead as an episode of the target may last, 100 steps at least.
+
+    Args:
+        horizon: Time limit of the target, if it has one; 200 if not.
+    """
+    return 1 - 1 / max(horizon or 200, 100)
 
 
 def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float) -> Tensor:

@@ -236,7 +236,8 @@ class ImitateExpert:
         returns, _ = returns_of(self._exam, policy, seed)
         self._returns["optimal"] = float(returns.mean())
         random = self._returns["random"]
-        self._gain = gain_of(self.estimator.teacher, self._exam, random, seed)
+        own = self._returns["optimal"]
+        self._gain = gain_of(self.estimator.teacher, self._exam, random, own, seed)
         return {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
 
     def shares(self, step: int) -> Mapping[str, float]:

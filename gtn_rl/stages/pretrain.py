@@ -33,10 +33,6 @@ _LENGTH, _EPOCHS, _BATCH = 128, 5, 256
 _AVERAGING = 0.95
 """Decay of the average over updates: the policy's noise from batch to batch is left out."""
 
-_DECAY = 0.25
-"""Weight decay where the policy is a softmax of scores: they stay small, so it goes on exploring,
-and smooth, so that agents learn them. Continuous actions would become smaller instead."""
-
 _SMOOTHING = 0.7
 """Decay of the average return by which progress is judged."""
 
@@ -65,10 +61,7 @@ class PolicyGradient:
     ) -> None:
         self._env, self._actions, self._critic, self._config = env, actions, critic, config
         self._parameters = [env.reward_parameters]
-        discrete = isinstance(env.action_space, spaces.Discrete)
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, weight_decay=_DECAY if discrete else 0.0
-        )
+        self._optimizer = torch.optim.Adam(self._parameters)
         self._averaged = Averaged(env, _AVERAGING)
         self.rate = 1.0
 
@@ -234,7 +227,7 @@ class Pretrain:
                 self._best_at = self._used
             if step:
                 self._meet()
-                self._gain = gain_of(self._kept, self._exam, self._random, seed)
+                self._gain = gain_of(self._kept, self._exam, self._random, self._score, seed)
         return row
 
     def _share(self) -> float:

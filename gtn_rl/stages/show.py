@@ -21,16 +21,14 @@ from gtn_rl.stages.base import moments, returns_of, untrained_like
 STATES = 2048
 """States of the target that an environment keeps."""
 
-DISCRETE = (
-    Phase(until=0.5, wide=1.0, spread=2.0, scale=0.2, width=1.0),
-    Phase(wide=0.3, spread=2.0, scale=0.2, width=1.0),
-)
+DISCRETE = (Phase(wide=1.0, spread=2.0, scale=0.2, width=1.0),)
 """Rewards of this deviation are about what a deep Q-network learns in 5,000 steps. The width is in
-mean differences of scores."""
+mean differences of scores. Of the target's own states many are where a policy lingers: agents that
+met them learn to linger too."""
 
 CONTINUOUS = (
     Phase(until=0.5, wide=1.0, spread=2.0, scale=1.0, width=1.8, gain=0.5),
-    Phase(wide=0.0, spread=2.0, scale=1.0, width=0.3, gain=0.8),
+    Phase(wide=0.5, spread=2.0, scale=1.0, width=0.3, gain=0.8),
 )
 """Best actions lie inside the bounds, at first far inside: beyond a bound all actions are the same,
 and an agent (A2C) whose mean got there does not come back."""
@@ -44,7 +42,7 @@ _SHOWN = 4096
 _STREAM = 8
 
 
-def gain_of(env: SyntheticEnv, real: RealEnvs, random: float, seed: int) -> float:
+def gain_of(env: SyntheticEnv, real: RealEnvs, random: float, own: float, seed: int) -> float:
     """What best continuous actions are to be multiplied by, that agents which learn a part do well.
 
     A policy may push just as much as it has to: agents that learn most of it then get nowhere.
@@ -53,6 +51,7 @@ def gain_of(env: SyntheticEnv, real: RealEnvs, random: float, seed: int) -> floa
         env: One environment.
         real: Real environments for one learner.
         random: Return of agents that act at random.
+        own: Return of the optimal policy itself.
         seed: Of the episodes.
     """
     if isinstance(env.action_space, spaces.Discrete):
@@ -65,7 +64,7 @@ def gain_of(env: SyntheticEnv, real: RealEnvs, random: float, seed: int) -> floa
 
         return float(returns_of(real, weak, seed)[0].mean())
 
-    wanted = random + _ENOUGH * (played(1.0) - random)
+    wanted = random + _ENOUGH * (own - random)
     return next((gain for gain in _GAINS if played(_REACHED * gain) >= wanted), _GAINS[-1])
 
 
@@ -75,7 +74,8 @@ def show(
 ) -> SyntheticEnv:
     """An environment of the same reward, presented by the rules.
 
-    Agents meet wide states first, which are easy to tell apart, then also those of the target.
+    Agents meet wide states, which are easy to tell apart; where actions are continuous those of the
+    target too, and where observations are whole numbers nothing else.
     Rewards have a given deviation over states and actions, whatever the scores are.
 
     Args:
@@ -88,6 +88,9 @@ def show(
     discrete = isinstance(env.action_space, spaces.Discrete)
     rules = DISCRETE if discrete else CONTINUOUS
     phases = [replace(rule, gain=gain * rule.gain) for rule in rules]
+    if env._whole:
+        # Made-up whole numbers are states of another task: one-hot codes of several things at once.
+        phases = [replace(phase, wide=0.0) for phase in phases]
     chosen = torch.randint(len(visited), (STATES,), generator=source)
     shown = untrained_like(env, phases, visited[chosen], config.steps)
     mean, std = moments(visited)
