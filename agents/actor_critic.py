@@ -41,7 +41,6 @@ class ActorCriticBandit:
     epochs: int = 1
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of the actor, mean and log-deviation (SAC), and of the critic."""
         return [(size, 2 * actions), (size + actions, 1)]
 
     def losses(
@@ -64,7 +63,6 @@ class ActorCriticBandit:
         return error.square().mean(-1), (cost - value(action).squeeze(-1)).mean(-1)
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Greedy actions `[K, N, A]` in [-1, 1] for outputs `[K, N, 2A]`."""
         return torch.tanh(outputs.chunk(2, -1)[0])
 
 
@@ -94,7 +92,6 @@ class DiscreteSAC:
     epochs: int = 1
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of the policy and of the action values."""
         return [(size, actions)] * 2
 
     def losses(
@@ -106,5 +103,4 @@ class DiscreteSAC:
         return (values - batch.lesson).square().mean((-2, -1)), regret
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits with which it acts."""
         return outputs

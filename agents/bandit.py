@@ -56,17 +56,16 @@ class Bandit(Acts, Protocol):
     """
 
     @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    def optimizer(self) -> Optimizer: ...
     @property
-    def initial(self) -> Initial: ...  # noqa: D102
+    def initial(self) -> Initial: ...
     @property
-    def reuse(self) -> int: ...  # noqa: D102
+    def reuse(self) -> int: ...
     @property
-    def epochs(self) -> int: ...  # noqa: D102
+    def epochs(self) -> int: ...
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
         """Inputs and outputs of each network, for O observed numbers and A actions."""
-        ...
 
 
 def distinct(algorithm: Bandit, steps: int) -> int:

@@ -38,7 +38,6 @@ class Cloning:
     initial: Initial = actor
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of its one network."""
         return [(size, actions)]
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
@@ -48,7 +47,6 @@ class Cloning:
         return (outputs - batch.lesson).square().mean((-2, -1))
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` with which it acts."""
         return outputs / self.temperature if self.discrete else outputs
 
 

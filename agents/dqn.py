@@ -39,7 +39,6 @@ class BanditDQN:
     initial: Initial = uniform
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of its one network."""
         return [(size, actions)]
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
@@ -54,7 +53,6 @@ class BanditDQN:
         return q_loss(outputs, action, reward)
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits with which it acts."""
         return outputs / self.temperature
 
 
@@ -91,11 +89,9 @@ class DQN:
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
-        """Rows `[count, D]`, started as Stable-Baselines3's Q-network."""
         return uniform(networks.shapes[0], count, generator=generator, dtype=dtype)
 
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
-        """Indices `[R, N]`: the best of `[R, N, A]`, or at random."""
         share = max(1 - (1 - self.random) * progress / self.explore, self.random)
         any_action = chance[..., :-1].argmax(-1)
         return torch.where(chance[..., -1] < share, any_action, outputs.argmax(-1))
@@ -118,7 +114,6 @@ class DQN:
     def batches(
         self, columns: tuple[Tensor, ...], source: torch.Generator
     ) -> list[tuple[Tensor, ...]]:
-        """A batch of all that is remembered."""
         index = torch.randint(columns[0].shape[1], (self.batch_size,), generator=source)
         return [tuple(column[:, index] for column in columns)]
 
@@ -131,5 +126,4 @@ class DQN:
         return q_loss(networks.outputs(parameters, observation), action, target)
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits with which it acts."""
         return outputs / self.temperature

@@ -60,37 +60,29 @@ class World(Protocol):
     @property
     def parameters(self) -> list[Tensor]:
         """What the gradient of a training is wanted for."""
-        ...
 
     def forget(self) -> None:
         """Drop what was computed ahead."""
-        ...
 
     def enter(self, progress: float) -> None:
         """Be what it is at this share, 0 to 1, of the learners' training."""
-        ...
 
     def reset(self, source: torch.Generator) -> Place:
         """Start episodes everywhere."""
-        ...
 
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
         """Take actions: place after it and its resets, then `following`, `over`, `last`."""
-        ...
 
     def judge(self, segment: Segment) -> Judged:
         """Rewards and next states of the actions that were taken."""
-        ...
 
     def judge_all(self, segment: Segment) -> Judged:
         """Rewards and next states of all discrete actions."""
-        ...
 
     def uniform(self, source: torch.Generator, *size: int) -> Tensor:
         """Uniform numbers `[R, N, *size]` that members of a population share."""
-        ...
 
 
 class Interactive(Acts, Protocol):
@@ -101,25 +93,23 @@ class Interactive(Acts, Protocol):
     """
 
     @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    def optimizer(self) -> Optimizer: ...
     @property
-    def length(self) -> int: ...  # noqa: D102
+    def length(self) -> int: ...
     @property
-    def updates(self) -> int: ...  # noqa: D102
+    def updates(self) -> int: ...
     @property
-    def critic(self) -> bool: ...  # noqa: D102
+    def critic(self) -> bool: ...
     @property
-    def max_norm(self) -> float: ...  # noqa: D102
+    def max_norm(self) -> float: ...
 
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
         """Fresh rows `[count, D]`."""
-        ...
 
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
         """Actions for outputs `[R, N, A]`, by uniform numbers `[R, N, A + 1]`."""
-        ...
 
     def prepare(
         self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
@@ -135,19 +125,16 @@ class Interactive(Acts, Protocol):
             world: Where.
             segment: What happened.
         """
-        ...
 
     def batches(
         self, columns: tuple[Tensor, ...], source: torch.Generator
     ) -> list[tuple[Tensor, ...]]:
         """As many batches of the columns as `updates`."""
-        ...
 
     def loss(
         self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...], entropy: Tensor
     ) -> Tensor:
         """Losses `[R]`."""
-        ...
 
 
 def train(

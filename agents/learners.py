@@ -16,11 +16,10 @@ class Stack(Protocol):
     """What an estimator needs of K trained learners of whatever kind: `parameters` is `[K, D]`."""
 
     @property
-    def parameters(self) -> Tensor: ...  # noqa: D102
+    def parameters(self) -> Tensor: ...
 
     def with_parameters(self, parameters: Tensor) -> Self:
         """The same learners with other parameters."""
-        ...
 
 
 class Student(Stack, Protocol):
@@ -30,11 +29,10 @@ class Student(Stack, Protocol):
     """
 
     @property
-    def names(self) -> list[tuple[str, int]]: ...  # noqa: D102
+    def names(self) -> list[tuple[str, int]]: ...
 
     def outputs(self, observations: Tensor) -> Tensor:
         """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
-        ...
 
 
 class Acts(Protocol):
@@ -42,7 +40,6 @@ class Acts(Protocol):
 
     def act(self, outputs: Tensor) -> Tensor:
         """Logits or means `[K, N, A]` with which it acts, of its policy network's outputs."""
-        ...
 
 
 A_co = TypeVar("A_co", bound=Acts, covariant=True)
@@ -64,7 +61,6 @@ class Networks:
         return torch.split(parameters, [*sizes, rest], 1)[: len(sizes)]
 
     def outputs(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """Policy outputs `[R, ..., A]` at observations `[R, ..., O]`."""
         return self._apply(0, parameters, observation)
 
     def values(self, parameters: Tensor, observation: Tensor) -> Tensor:
@@ -120,17 +116,14 @@ class Learners(Generic[A_co]):
 
     @property
     def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows of each part."""
         return [(part.name, part.count) for part in self.parts]
 
     def outputs(self, observations: Tensor) -> Tensor:
-        """With what the learners act in the real environment: logits or means `[K, N, A]`."""
         raw = self.networks.outputs(self.parameters, observations)
         acts = [part.algorithm.act(raw[rows]) for part, rows in slices(self.parts)]
         return self.shift + self.scale * torch.cat(acts)
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """The same learners with other parameters."""
         return replace(self, parameters=parameters)
 
 

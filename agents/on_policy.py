@@ -21,7 +21,6 @@ class Evaluates(Protocol):
 
     def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Policy outputs `[R, N, A]`, their log-deviations, state values `[R, N]`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,12 @@ class ActorCritic:
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Tensor:
-        """Rows `[count, D]`, started as Stable-Baselines3's policy."""
         policy, value = networks.shapes
         policies = actor(policy, count, generator=generator, dtype=dtype)
         values = orthogonal(value, count, output_gain=1.0, generator=generator, dtype=dtype)
         return torch.cat([policies, values], 1)
 
     def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
-        """Indices `[R, N]` or vectors `[R, N, A]`, for outputs `[R, N, A]`."""
         if self.continuous:
             noise: Tensor = torch.special.ndtri(chance[..., :-1].clamp(1e-6, 1 - 1e-6))
             return outputs + noise
@@ -115,7 +112,6 @@ class ActorCritic:
     def batches(
         self, columns: tuple[Tensor, ...], source: torch.Generator
     ) -> list[tuple[Tensor, ...]]:
-        """The segment, shuffled anew and cut in each epoch."""
         if self.updates == 1:
             return [columns]
         batches: list[tuple[Tensor, ...]] = []
@@ -145,5 +141,4 @@ class ActorCritic:
         return loss.mean(1)
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits (means) with which it acts."""
         return outputs

@@ -27,13 +27,11 @@ class Optimizer(Protocol):
 
     def initial(self, parameters: Tensor) -> OptimizerState:
         """State before the first step for parameters `[K, D]`."""
-        ...
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
         """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,11 @@ class SGD:
     momentum: float = 0.0
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.zeros_like(parameters),) if self.momentum else ())
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         averages: tuple[Tensor, ...] = ()
         if self.momentum:
             gradient = torch.add(gradient, state.averages[0], alpha=self.momentum)
@@ -82,13 +78,11 @@ class RMSprop:
     initial_square: float = 0.0
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.full_like(parameters, self.initial_square),))
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         square = torch.addcmul(
             self.decay * state.averages[0], gradient, gradient, value=1 - self.decay
         )
@@ -116,13 +110,11 @@ class Adam:
     eps_root: float = 1e-10
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.zeros_like(parameters), torch.zeros_like(parameters)))
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         mean, square = state.averages
         count = state.steps + 1
         mean = torch.lerp(mean, gradient, 1 - self.betas[0])

@@ -47,7 +47,6 @@ class PolicyGradient:
     initial: Initial = actor
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of its one network."""
         return [(size, actions)]
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
@@ -82,5 +81,4 @@ class PolicyGradient:
         return -policy_gain(new, old, advantage, self.clip).mean(-1)
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits (means) with which it acts."""
         return outputs

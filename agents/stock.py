@@ -65,7 +65,6 @@ class Twins:
     deviations: int
 
     def initial(self, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """Fresh rows."""
         value = MLP((*self.network.sizes[:-1], 1), self.network.activation)
         policies = actor(self.network, count, generator=generator, dtype=dtype)
         values = orthogonal(value, count, output_gain=1.0, generator=generator, dtype=dtype)

@@ -33,7 +33,7 @@ _OBSERVATIONS = 3200
 class Teach(Protocol):
     """How a teacher trains fresh learners, all drawn from one generator."""
 
-    def __call__(  # noqa: D102
+    def __call__(
         self, teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]: ...
 
@@ -77,7 +77,6 @@ class Fitness:
         self._real: RealEnvs | None = None
 
     def close(self) -> None:
-        """Free the real environments."""
         if self._real is not None:
             self._real.close()
 

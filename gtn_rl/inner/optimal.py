@@ -55,13 +55,10 @@ class Optimal:
 
     @property
     def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows."""
         return [(OPTIMAL, len(self.parameters))]
 
     def outputs(self, observations: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
         return optimal_policy(with_rows(self.env, self.parameters), observations)
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """The same learners with other parameters."""
         return replace(self, parameters=parameters)

@@ -51,15 +51,12 @@ class SyntheticWorld:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Those of the environments."""
         return list(self._env.parameters())
 
     def forget(self) -> None:
-        """Drop the first observations that were drawn ahead; the next are the same."""
         self._starts = torch.empty(0)
 
     def enter(self, progress: float) -> None:
-        """Be what it is at this share of the learners' training."""
         self._progress = progress
         if len(self._starts) and not self._env.timed:
             return
@@ -68,14 +65,12 @@ class SyntheticWorld:
             self._starts = self._env.initial(noise, progress)
 
     def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
         observation = self._fresh(source)
         return Place(observation, torch.zeros(observation.shape[:2], dtype=torch.long))
 
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take actions: place after it and its resets, then `following`, `over`, `last`."""
         with torch.set_grad_enabled(self._through):
             flat = self._flat(place.observation)
             outcome = self._env.outcome(flat, self._taken(action))
@@ -88,7 +83,6 @@ class SyntheticWorld:
         return Place(observation, torch.where(over, 0, age)), following, over, last
 
     def judge(self, segment: Segment) -> Judged:
-        """Rewards and next states of the actions that were taken."""
         flat, action = self._flat(segment.observation), self._taken(segment.action)
         outcome = self._env.outcome(flat, action)
         reward = self._env.reward(self._env.lesson(flat, self._progress), action)
@@ -99,7 +93,6 @@ class SyntheticWorld:
         )
 
     def judge_all(self, segment: Segment) -> Judged:
-        """Rewards and next states of all discrete actions."""
         flat, shape = self._flat(segment.observation), segment.last.shape
         outcome = self._env.outcomes(flat)
         size = segment.observation.shape[-1]
@@ -157,30 +150,25 @@ class RewardedWorld:
         self.steps = 0
 
     def close(self) -> None:
-        """Free the environments."""
         self._envs.close()
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Those of the rewards."""
         return list(self._reward.parameters())
 
     def forget(self) -> None:
         """Nothing is computed ahead."""
 
     def enter(self, progress: float) -> None:
-        """Begin a segment; the real environment does not change."""
         self._real.clear()
 
     def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
         observation, _ = self._envs.reset(seed=self._seeds)  # type: ignore[arg-type]
         return Place(self._tensor(observation), torch.zeros(self._shape, dtype=torch.long))
 
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take real steps: place after it and its resets, then `following`, `over`, `last`."""
         array, reward, terminated, truncated, _ = self._envs.step(
             self._actions.to_numpy(action.flatten(0, 1))
         )
@@ -195,7 +183,6 @@ class RewardedWorld:
         return after, following, done, last
 
     def judge(self, segment: Segment) -> Judged:
-        """Learned rewards of the actions that were taken."""
         action = segment.action if self._unit is None else self._unit(segment.action)
 
         def flat(rows: Tensor, axes: int) -> Tensor:

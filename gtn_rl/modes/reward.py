@@ -27,12 +27,11 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
-from gtn_rl.stages.convert import Convert
 from gtn_rl.stages.expert import ImitateExpert, load_expert
-from gtn_rl.stages.judge import Judge
+from gtn_rl.stages.once import Once
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
-from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
@@ -58,17 +57,14 @@ def train_reward(
     steps are counted. The form `action` starts from the reward of a synthetic environment, found as
     `gtn_rl.train` finds its start; the other forms start from 0.
 
+    Arguments not named here are those of `gtn_rl.train`.
+
     Args:
-        target: Gymnasium id, or a function that makes an environment.
-        out: Folder for the artifact, logs and checkpoints; made if missing.
         config: Settings; those of `gtn_rl.config.reward_config` if not given. Horizon, dynamics,
             workers and the parts that evolution moves have no use here.
         form: Of the reward network, `action`, `state` or `potential`.
         additive: Whether the learned reward is added to the real one.
         terms: Whether the network of `state` is also shown the real reward.
-        resume: Go on with the run that `out` holds.
-        progress_bar: Whether to show a progress bar.
-        command: Recorded in the artifact as the way to reproduce it.
 
     Returns:
         The reward network as `teacher`; `score` is the mean greedy real return of fresh learners
@@ -92,9 +88,9 @@ def train_reward(
         start, before = from_pretrained(config.init, target=task.id), total_costs(config.init)
     stages = [
         *_policy(task, config, form),
-        Convert(lambda state: _first(blank, state.teacher), "making a reward network"),
+        Once("making a reward network", make=lambda state: _first(blank, state.teacher)),
         *([_teaching(target, task, config)] if config.outer.steps else []),
-        Judge(_teaching(target, task, config), config.seed),
+        judging(_teaching(target, task, config), config.seed),
     ]
     folder = checkpoint.prepare(out, resume=resume)
     return go(

@@ -18,12 +18,11 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
-from gtn_rl.stages.dynamics import LearnDynamics
+from gtn_rl.stages.dynamics import learn_dynamics
 from gtn_rl.stages.expert import ImitateExpert, load_expert
-from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
-from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 from gtn_rl.targets import config_for
 
@@ -89,11 +88,10 @@ def stages_of(
             stages.append(Pretrain(task, actions, config))
     dynamic = bool(config.init) and read_config(config.init)["horizon"] > 1
     if config.horizon > 1 and config.dynamics.real_steps and not dynamic:
-        stages.append(LearnDynamics(task, actions, config))
+        stages.append(learn_dynamics(task, actions, config))
     if config.outer.steps:
         stages.append(TeachLearners(target, task, config, _members))
-    stages.append(Judge(TeachLearners(target, task, config, _members), config.seed))
-    return stages
+    return [*stages, judging(TeachLearners(target, task, config, _members), config.seed)]
 
 
 def _members(teacher: nn.Module, count: int) -> nn.Module:

@@ -23,6 +23,5 @@ class Averaged:
 
     @property
     def teacher(self) -> nn.Module:
-        """The average."""
         module: nn.Module = self.module.module
         return module

@@ -19,9 +19,7 @@ class Batch:
         self._fitness = fitness
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P, K]` and how many real steps were taken."""
         return self._fitness(generation.population(), generation.step)
 
     def close(self) -> None:
-        """Free the real environments."""
         self._fitness.close()

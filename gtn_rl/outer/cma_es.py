@@ -40,14 +40,12 @@ class CMAES:
     deviation: float = 0.1
 
     def initial(self, mean: Tensor) -> CMAESState:
-        """The state of a search that starts at `mean` `[D]`."""
         mean = mean.double()
         size = len(mean)
         zero, unit = torch.zeros_like(mean), torch.eye(size, dtype=torch.float64)
         return CMAESState(mean, self.deviation, zero, zero, unit, unit, torch.ones_like(mean), 0)
 
     def ask(self, state: CMAESState, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`."""
         shape = (self.population, len(state.mean))
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return state.mean + state.deviation * (noise * state.lengths) @ state.basis.T

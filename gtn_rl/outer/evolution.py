@@ -65,11 +65,9 @@ class Executor(Protocol):
             Mean return `[P, K]` of the learners of each of K kinds that a member teaches, not a
             number where it was lost, and how many real steps were taken.
         """
-        ...
 
     def close(self) -> None:
         """Free what it holds."""
-        ...
 
 
 class Evolution:
@@ -121,7 +119,6 @@ class Evolution:
         vector_to_parameters(parameters, self.teacher.parameters())
 
     def ask(self, step: int) -> Generation:
-        """A generation around the teacher."""
         return Generation(self._strategy, self._state, self._seed, step, self._all(), self._moving)
 
     def tell(self, trained: Generation, score: Tensor, step: int) -> dict[str, Any]:
@@ -154,11 +151,9 @@ class Evolution:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The strategy's state and the teacher."""
         return {"strategy": dict(self._state._asdict()), "teacher": self.teacher.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         self.teacher.load_state_dict(state["teacher"])
         self._state = type(self._state)(**state["strategy"])
         with torch.no_grad():

@@ -79,11 +79,9 @@ class MetaGradient:
 
     @property
     def teacher(self) -> nn.Module:
-        """The averaged teacher."""
         return self._averaged.teacher
 
     def ask(self, step: int) -> nn.Module:
-        """The teacher itself."""
         return self._teacher
 
     def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
@@ -130,7 +128,6 @@ class MetaGradient:
         return Update(float(value), norm)
 
     def state_dict(self) -> dict[str, Any]:
-        """The teacher, its average and Adam's state."""
         return {
             "teacher": self._teacher.state_dict(),
             "average": self._averaged.module.state_dict(),
@@ -138,7 +135,6 @@ class MetaGradient:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         self._teacher.load_state_dict(state["teacher"])
         self._averaged.module.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -29,7 +29,6 @@ class Processes:
         self._pool = make_pool(self._workers)
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P, K]` and how many real steps were taken."""
         job = self._job
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
@@ -53,5 +52,4 @@ class Processes:
         return complete(generation.strategy.population, self._workers, attempt, self._retries)
 
     def close(self) -> None:
-        """End all processes, hung ones too."""
         end(self._pool)

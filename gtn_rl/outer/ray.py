@@ -59,7 +59,6 @@ class Ray:
         )
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness `[P, K]` and how many real steps were taken."""
         job, shared = self._ray.put(self._job), self._ray.put(generation)
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
@@ -79,6 +78,5 @@ class Ray:
         return complete(generation.strategy.population, self._workers, attempt, self._retries)
 
     def close(self) -> None:
-        """Leave the cluster, or end the Ray that was started here."""
         if self._started:
             self._ray.shutdown()

@@ -22,7 +22,7 @@ class State(Protocol):
     """Where a strategy stands; `mean` `[D]` is its best guess."""
 
     @property
-    def mean(self) -> Tensor: ...  # noqa: D102
+    def mean(self) -> Tensor: ...
 
 
 class Strategy(Protocol[S]):
@@ -31,19 +31,15 @@ class Strategy(Protocol[S]):
     @property
     def population(self) -> int:
         """P, members of a generation."""
-        ...
 
     def initial(self, mean: Tensor) -> S:
         """The state of a search that starts at `mean` `[D]`."""
-        ...
 
     def ask(self, state: S, generator: torch.Generator) -> Tensor:
         """A population `[P, D]`."""
-        ...
 
     def tell(self, state: S, population: Tensor, fitness: Tensor) -> S:
         """The state after the fitness `[P]` of the population `[P, D]` is known."""
-        ...
 
 
 def centered_ranks(fitness: Tensor) -> Tensor:
@@ -90,11 +86,9 @@ class OpenAIES:
     learning_rate: float = 0.03
 
     def initial(self, mean: Tensor) -> OpenAIESState:
-        """The state of a search that starts at `mean` `[D]`."""
         return OpenAIESState(mean, torch.zeros_like(mean), torch.zeros_like(mean), 0)
 
     def ask(self, state: OpenAIESState, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`: the second half mirrors the first."""
         shape = (self.population // 2, len(state.mean))
         noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
         return state.mean + self.deviation * torch.cat([noise, -noise])
@@ -136,11 +130,9 @@ class SNES:
     deviation: float = 0.1
 
     def initial(self, mean: Tensor) -> SNESState:
-        """The state of a search that starts at `mean` `[D]`."""
         return SNESState(mean, torch.full_like(mean, self.deviation))
 
     def ask(self, state: SNESState, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`."""
         shape = (self.population, len(state.mean))
         noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
         return state.mean + state.deviation * noise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,27 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.seeding import derive
+
+T = TypeVar("T")
+
+
+def ignore(*_: Any) -> None:
+    """A method of a stage that has nothing to do there."""
+
+
+def nothing(*_: Any, **__: Any) -> dict[str, Any]:
+    """A method of a stage that has nothing to log or to save."""
+    return {}
+
+
+def never(*_: Any) -> bool:
+    """The `converged` of a stage that ends by its shares alone."""
+    return False
+
+
+def unchanged(_: Any, teachers: T, step: int) -> T:
+    """The `train` of a stage whose learners need no training, or train where they are scored."""
+    return teachers
 
 
 def untrained(
@@ -43,13 +65,8 @@ def returns_of(
 ) -> tuple[Tensor, float]:
     """Real returns `[E]` of a policy, and the mean length of an episode.
 
-    Of short episodes there are more, so that about as many steps tell.
-
-    Args:
-        real: Real environments for one learner; one episode in each at least.
-        policy: With what it acts.
-        seed: Of the episodes.
-        noise: Source of actions that are sampled; greedy ones if not given.
+    Of short episodes there are more, so that about as many steps tell. Actions are greedy, or
+    sampled with `noise`.
     """
     before = real.steps
     rounds: list[Tensor] = []

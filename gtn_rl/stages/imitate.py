@@ -22,7 +22,7 @@ from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import moments
+from gtn_rl.stages.base import ignore, moments, never
 from gtn_rl.stages.search_pairs import random_pairs
 from gtn_rl.state import State
 
@@ -36,15 +36,11 @@ class Imitate:
 
     The expert is the optimal policy of the environment that the stages before found. Where the
     cloned policies go, when they are evaluated, they must know what to do (Ross et al. 2011).
-
-    Args:
-        task: The target.
-        actions: How policies act in it.
-        config: Settings of the run.
-        teach: How pairs teach policies.
     """
 
     name, competes = "imitating the expert", True
+    reset = end = ignore
+    converged = never
 
     def __init__(self, task: Target, actions: Actions, config: DistillConfig, teach: Teach) -> None:
         self.task, self.actions, self.config, self.teach = task, actions, config, teach
@@ -73,9 +69,6 @@ class Imitate:
         """Linear decay to 0."""
         config = self.config
         return config.imitation_learning_rate * (1 - step / max(config.imitation, 1))
-
-    def reset(self, step: int) -> None:
-        """Nothing hangs over."""
 
     def train(self, teachers: Pairs, step: int) -> Sequence[Student]:
         """Fresh policies, cloned from the pairs."""
@@ -124,29 +117,17 @@ class Imitate:
         return row
 
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its outer steps."""
         return {"imitation": step / self.config.imitation if self.config.imitation else 1.0}
 
-    def converged(self, step: int) -> bool:
-        """After its steps only."""
-        return False
-
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         new, self._counted = self._exam.steps - self._counted, self._exam.steps
         return new
 
-    def end(self, state: State) -> None:
-        """The pairs are all that is left."""
-
     def close(self) -> None:
-        """Free the environments."""
         self._exam.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The states where policies are compared with the expert."""
         return {"visited": self._visited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         self._visited = state["visited"]
