@@ -86,8 +86,6 @@ def train(
     """The learners after T optimizer steps; differentiable w.r.t. the batches.
 
     Args:
-        learners: Untrained learners.
-        batches: As many as `distinct` says.
         steps: T; as many as there are batches if not given.
         rates: Learning rate of each step, `[T]`, if they are not the learners' own.
         create_graph: Whether the result is to be differentiated w.r.t. the batches.

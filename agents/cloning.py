@@ -24,8 +24,6 @@ class Cloning:
     """Cross-entropy with soft labels, or the mean squared error of action vectors.
 
     Args:
-        discrete: Whether targets are probabilities.
-        optimizer: What makes the steps.
         temperature: Logits are divided by it when a discrete policy acts. Greedy actions do not
             depend on it; how much is explored while returns are measured does.
     """
@@ -58,12 +56,9 @@ def clone(
 
     Args:
         specs: How many of which network; those of one depth share a stack.
-        algorithm: How they learn.
         states: `[k, O]`, or for each row, `[K, k, O]`, in the units that the networks see.
         actions: `[k, A]` or `[K, k, A]`, probabilities or vectors.
         rates: Learning rate of each step, `[T]`.
-        generator: Source of the initial weights.
-        create_graph: Whether the result is to be differentiated.
     """
     depths: dict[int, list[Spec]] = {}
     for spec in specs:
@@ -94,7 +89,6 @@ def fold(
     scales go into their first and last layers, so that what remains is a plain network.
 
     Args:
-        learners: Policies over `(observation - mean) / std`.
         mean: `[O]`.
         std: `[O]`.
         middle: Of the outputs, `[A]`.

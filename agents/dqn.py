@@ -24,7 +24,6 @@ class BanditDQN:
     no target network, and double DQN is the same algorithm.
 
     Args:
-        optimizer: Makes the steps.
         temperature: It acts in the real environment with softmax(Q / temperature), so that the
             return has a gradient.
         epsilon: Share of random actions in what it learns from, the others greedy; if not given it
@@ -64,14 +63,10 @@ class DQN:
     learners train here: it is the untrained network throughout.
 
     Args:
-        optimizer: Makes the steps.
-        length: Steps of each episode between two updates.
-        batch_size: Remembered steps in an update.
         temperature: It acts in the real environment with softmax(Q / temperature), so that the
             return has a gradient.
         explore: Share of the training in which the random actions go down from all to `random`.
         random: Share of random actions after that.
-        discount: Gamma.
         max_norm: Gradients of a learner are shortened to this norm.
     """
 

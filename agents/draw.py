@@ -102,13 +102,7 @@ def draw(
     get the same learners, so that their results differ by what the members teach alone.
 
     Args:
-        specs: What to draw, for each member.
-        observation_size: O.
-        action_space: Of the target.
         members: Population size P; each part of a stack holds its rows member by member.
-        learning_rate: Bounds of the log-uniform learning rate.
-        generator: Source of all randomness.
-        dtype: Of the parameters.
 
     Raises:
         UsageError: An algorithm that does not handle the action space.

@@ -118,12 +118,8 @@ class Interactive(Acts, Protocol):
         """What updates need, columns `[R, M, ...]`.
 
         Args:
-            networks: Of the learners.
             parameters: Of the learners, when they gathered the segment.
             memory: What this gave for the segment before; empty at first.
-            start: Parameters before training.
-            world: Where.
-            segment: What happened.
         """
 
     def batches(
@@ -150,10 +146,7 @@ def train(
     """The learners after optimizer steps on experience that they gather in a world.
 
     Args:
-        learners: Untrained learners.
-        world: Where; its episodes are started anew.
         steps: T, optimizer steps; rounded up to whole segments.
-        seed: Of everything random.
         create_graph: Whether the result is to be differentiated w.r.t. the world's parameters.
         last: Differentiate through this many last steps only (truncation); all if 0.
         segments: Keep the graph of so many segments at a time and run them again when it is needed

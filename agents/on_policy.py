@@ -31,20 +31,13 @@ class ActorCritic:
     mean.
 
     Args:
-        optimizer: Makes the steps.
-        length: Steps of a segment.
-        epochs: Passes over it.
-        minibatches: Parts of it, an update each.
         clip: PPO's bound on the probability ratio (Schulman et al. 2017, equation 7); without
             bound if infinite.
         normalize: Whether advantages of a batch are scaled to mean 0 and deviation 1.
-        trace: Lambda of generalized advantage estimation.
         ahead: Whether advantages are those of all actions by one step of the dynamics and the value
             of where it leads, instead of what was met: no noise, and a gradient for the dynamics of
             actions that were not taken. For discrete actions.
-        discount: Gamma.
         max_norm: Gradients of a learner are shortened to this norm.
-        continuous: Whether actions are vectors.
     """
 
     optimizer: Optimizer = Adam()

@@ -66,10 +66,8 @@ class RMSprop:
 
     Args:
         decay: Decay of the mean square.
-        eps: Added after the root.
         eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
             root is infinite where the gradient is zero.
-        initial_square: Mean square before the first step.
     """
 
     decay: float = 0.99
@@ -99,7 +97,6 @@ class Adam:
 
     Args:
         betas: Decays of the mean and of the mean square of the gradient.
-        eps: Added after the root.
         eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
             root is infinite where the gradient is zero. The mean square itself must stay in the
             graph; detaching it looks stabler and destroys learning (docs/research_log.md).

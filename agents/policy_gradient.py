@@ -34,8 +34,6 @@ class PolicyGradient:
         clip: Largest change of a probability ratio that is rewarded (Schulman et al. 2017, arXiv
             1707.06347, equation 7); no ratio if not given.
         reuse: Optimizer steps on one rollout: epochs times minibatches.
-        epochs: Passes over one rollout.
-        continuous: Whether actions are vectors.
     """
 
     optimizer: Optimizer = Adam()

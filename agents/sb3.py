@@ -86,10 +86,7 @@ def train_stock(
     It counts discrete actions from 0, also where the environment's space begins elsewhere.
 
     Args:
-        name: Of `ALGORITHMS` or `CONTRIB`.
-        env: Environment to train in.
         steps: Environment steps; on-policy agents round up to whole rollouts.
-        seed: Of the agent and the environment.
         overrides: Hyperparameters that are not to have their default.
 
     Raises:

@@ -97,13 +97,8 @@ def train_stock_like(
     """Fresh agents, trained on episodes of one step.
 
     Args:
-        name: `stock-ppo`, `stock-a2c` or `stock-dqn`.
-        network: Shape of every policy or Q-network, O to A.
         count: K, agents that each of P members trains; all train the same ones.
         data: Observations and lessons of T steps, `[P K, T, O + L]`; whole rollouts.
-        reward: Gives rewards.
-        generator: Source of all randomness.
-        continuous: Whether actions are vectors.
         create_graph: Whether the agents are to be differentiated w.r.t. the data: through all that
             they learned from the actions that they took.
         last: Through so many last updates only, rounded down to whole parts of a training, but at

@@ -30,7 +30,6 @@ class Episodes:
 
     Args:
         env: The synthetic environment; only one that is `timed` depends on progress.
-        num_envs: N.
         budget: Steps, of all N together, after which progress is 1; the environment's own if not
             given. If that is 0, progress is 1 all the time.
 

@@ -16,8 +16,6 @@ class Critic(nn.Module):
     Args:
         mean: Mean of the target's observations, `[O]`.
         std: Their standard deviation, `[O]`.
-        generator: Source of the initial weights.
-        learning_rate: Of Adam.
     """
 
     mean: Tensor

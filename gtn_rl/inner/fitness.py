@@ -58,10 +58,7 @@ class Fitness:
     learners of a member share.
 
     Args:
-        task: The target.
-        config: Settings, with learners.
         blank: So many teachers, their parameters to be replaced.
-        copies: Real episodes of each learner.
         teach: How a teacher trains learners; the inner loop in a synthetic environment if not
             given.
     """
@@ -85,7 +82,6 @@ class Fitness:
 
         Args:
             population: Parameters of P teachers, `[P, D]`.
-            step: Outer step.
         """
         # Some members at a time: what their learners work on then stays in the processor's cache.
         config = self._config

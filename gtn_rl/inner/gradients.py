@@ -27,7 +27,6 @@ def one_per_learner(teacher: M, count: int) -> M:
 
     Args:
         teacher: Its parameters are rows of `members`, which is 1.
-        count: How many learners.
     """
     rows = torch.cat(list(teacher.parameters()), 1).expand(count, -1)
     if rows.requires_grad:
@@ -58,7 +57,6 @@ def clip_to_median(gradient: Tensor, weight: Tensor) -> Tensor:
     without direction; it would drown all others'.
 
     Args:
-        gradient: One row for each learner.
         weight: Units of the last axis, so that lengths are not those of one observation alone.
     """
     length = (gradient * weight).flatten(1).norm(dim=1)

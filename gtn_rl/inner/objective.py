@@ -44,17 +44,7 @@ def collect(
     generator: torch.Generator,
     length: int,
 ) -> Experience:
-    """Let learners act in the real environment and estimate their advantages.
-
-    Args:
-        policy: With what the learners act.
-        envs: Real environments, some for each learner.
-        actions: How learners act in them.
-        critic: Values of the real task.
-        config: `discount` and `trace`.
-        generator: Source of the actions.
-        length: Steps in each environment.
-    """
+    """Let learners act in the real environment and estimate their advantages."""
     with torch.no_grad():
         rollout = envs.rollout(policy, length, generator)
         value = critic(rollout.observation)
@@ -82,9 +72,7 @@ def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float
     equation 7).
 
     Args:
-        policy: With what the learners act.
         experience: Real experience of these learners, or of their like before an update.
-        actions: How the learners acted.
         clip: Largest change of a probability ratio that is still rewarded.
     """
     new = actions.log_probability(policy(experience.observation), experience.action)
@@ -96,10 +84,7 @@ def agreement(policy: Act, expert: Act, observation: Tensor, actions: Actions) -
     """How well learners agree with an expert, to be maximised: no real step is needed.
 
     Args:
-        policy: With what the learners act.
-        expert: With what the expert acts, P = 1.
         observation: Where, `[K, M, O]`.
-        actions: How they act.
     """
     with torch.no_grad():
         wanted = expert(observation.flatten(0, 1).unsqueeze(0)).view(*observation.shape[:2], -1)
@@ -115,11 +100,8 @@ def advantages(
     terminated.
 
     Args:
-        rollout: Real experience.
         value: Values `[K, L, N]` of `rollout.observation`.
         next_value: Values `[K, L, N]` of `rollout.next_observation`.
-        discount: Gamma.
-        trace: Lambda.
     """
     going = rollout.valid & ~(rollout.terminated | rollout.truncated)
     delta = rollout.reward + discount * next_value * ~rollout.terminated - value

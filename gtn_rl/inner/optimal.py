@@ -38,7 +38,6 @@ class Optimal:
     """Optimal policies among other learners: what agents learn that train for longer than those.
 
     Args:
-        env: P environments.
         count: Learners of each, all alike: their weight among the others.
         parameters: One row for each environment, `[P, D]`, or for each of its learners.
     """

@@ -43,7 +43,6 @@ def inner_loop(
         env: Synthetic environment; each of its P members teaches the same learners, with the same
             noise, so that what they reach differs by the environment alone.
         config: Number, kinds and hyperparameters of the learners of one member.
-        generator: Source of all randomness.
         create_graph: Whether the trained parameters are to be differentiated w.r.t. the
             environment's.
 
@@ -100,17 +99,10 @@ def interact(
     """Draw fresh learners that gather their own experience, and train them in a teacher's worlds.
 
     Args:
-        teacher: Of P members.
         world: The world of a teacher, learners of each member, episodes of each learner, and
             whether the learners of all members see the same random numbers.
-        observation_size: O.
-        action_space: Of the target.
         config: Number, kinds and hyperparameters of the learners of one member.
-        generator: Source of fresh learners.
-        seed: Of everything else that is random.
         create_graph: Whether the result is to be differentiated w.r.t. the teacher.
-        segments: As `interactive.train` has it.
-        dtype: Of the parameters.
 
     Returns:
         Trained learners, a stack for each group; rows go member by member.
@@ -147,9 +139,7 @@ def train_stock_agents(
         env: Synthetic environment of P members; all teach the same agents, with the same noise.
         spec: Algorithm, network, and number K of agents of each member.
         steps: Environment steps of each agent; rounded up to whole rollouts.
-        generator: Source of all randomness.
         create_graph: Whether the agents are to be differentiated w.r.t. the environment.
-        last: As `train_stock_like` has it.
 
     Returns:
         P K agents, member by member.

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gtn_rl.errors import TrainingDivergedError, UsageError
-from gtn_rl.outer.cma_es import CMAES
-from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, summed_ranks
+from gtn_rl.outer.strategies import CMAES, SNES, OpenAIES, Strategy, summed_ranks
 from gtn_rl.seeding import generator
 
-_POPULATION = 100
-"""Name of the random stream of populations."""
+_POPULATION = 100  # Name of the random stream of populations.
 
 
 def make_strategy(
@@ -59,11 +57,9 @@ class Executor(Protocol):
     """Where the members of a generation train their learners."""
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness and real steps taken.
+        """Mean return `[P, K]` of learners of each of K kinds, and how many real steps it took.
 
-        Returns:
-            Mean return `[P, K]` of the learners of each of K kinds that a member teaches, not a
-            number where it was lost, and how many real steps were taken.
+        Not a number where a member was lost.
         """
 
     def close(self) -> None:
@@ -78,9 +74,6 @@ class Evolution:
     known of the way, and the teacher stays.
 
     Args:
-        teacher: The module to update in place; D parameters.
-        strategy: Draws populations around it and learns from their fitness.
-        seed: Of the populations.
         moving: Names of the teacher's parameters that evolve; all if not given.
 
     Raises:
@@ -122,12 +115,7 @@ class Evolution:
         return Generation(self._strategy, self._state, self._seed, step, self._all(), self._moving)
 
     def tell(self, trained: Generation, score: Tensor, step: int) -> dict[str, Any]:
-        """Move the teacher.
-
-        Args:
-            trained: The generation whose learners were trained.
-            score: Real returns `[P, K]` of K kinds of learners, not a number where one was lost.
-            step: The outer step.
+        """Move the teacher, by real returns `[P, K]` of K kinds, not a number where one was lost.
 
         Raises:
             TrainingDivergedError: No member has a fitness; the teacher is left as it was.

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from gtn_rl.agents.learners import Stack
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.outer.averaged import Averaged
 
 Objective = Callable[[Sequence[Any]], Tensor]
 """A scalar to maximise, for trained learners; differentiable in their parameters."""
@@ -31,11 +31,6 @@ def meta_gradient(
     The surrogate is differentiated at a detached copy of the trained learners; that gradient is the
     vector of one vector-Jacobian product through their whole training (Such et al. 2020, section 3;
     the surrogate may be reused with learners trained again, since it meets them only here).
-
-    Args:
-        trained: Learners whose parameters are a function of `parameters`.
-        surrogate: Scalar to maximise.
-        parameters: The teacher's parameters.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
     detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
@@ -49,15 +44,27 @@ def meta_gradient(
     return value.detach(), list(gradients)
 
 
+class Averaged:
+    """The moving average of a teacher's parameters, which their owner changes."""
+
+    def __init__(self, teacher: nn.Module, decay: float) -> None:
+        def blend(average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            # The plain mean until it is longer than the decay's memory: no bias to the start.
+            return average.lerp(new, max(1 - decay, 1 / (int(count) + 1)))
+
+        self.module = AveragedModel(teacher, avg_fn=blend).requires_grad_(False)
+
+    @property
+    def teacher(self) -> nn.Module:
+        module: nn.Module = self.module.module
+        return module
+
+
 class MetaGradient:
     """Ascends the meta-gradient with Adam, and averages the teacher.
 
     Args:
-        teacher: The module to update in place.
-        rate: Adam's step size at an outer step.
-        max_norm: Longer gradients are shortened to this norm.
         averaging: Decay of the moving average of the teacher's parameters.
-        epochs: Updates by one objective.
         again: Trains the learners of an outer step again, for every update but the first.
     """
 
@@ -87,10 +94,7 @@ class MetaGradient:
     def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
         """Move the teacher along the gradient of its learners' score.
 
-        Args:
-            trained: Learners whose parameters are a function of the teacher's.
-            score: A surrogate to maximise, and what the log should say of it.
-            step: The outer step.
+        `score` is a surrogate to maximise, and what the log should say of it.
         """
         surrogate, row = score
         for epoch in range(self._epochs):
@@ -105,11 +109,6 @@ class MetaGradient:
         self, trained: Sequence[Stack], surrogate: Objective, learning_rate: float
     ) -> Update:
         """Change the teacher so that learners it trains do better.
-
-        Args:
-            trained: Learners whose parameters are a function of the teacher's.
-            surrogate: Scalar to maximise.
-            learning_rate: Adam's step size.
 
         Raises:
             TrainingDivergedError: The gradient is not finite; the teacher is left as it was.

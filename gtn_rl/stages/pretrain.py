@@ -20,7 +20,7 @@ from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.critic import Critic
 from gtn_rl.inner.objective import Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
-from gtn_rl.outer.averaged import Averaged
+from gtn_rl.outer.meta_gradient import Averaged
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of, returns_of
 from gtn_rl.stages.show import gain_of, show

@@ -54,7 +54,6 @@ class TeachLearners:
     """Learners of a teacher, scored by their real return.
 
     Args:
-        target: As other processes are told of it.
         blank: So many teachers, their parameters to be replaced, given one of them.
         teach: How a teacher trains learners; the inner loop in a synthetic environment if not
             given.
