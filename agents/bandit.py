@@ -51,7 +51,8 @@ class Batch(NamedTuple):
 class Bandit(Acts, Protocol):
     """An algorithm: `loss` if it has one network, policy or action values, else `losses`.
 
-    `initial` makes fresh rows of each network. The policy that gathers experience is renewed every
+    `shapes` are inputs and outputs of each network, for O observed numbers and A actions; `initial`
+    makes fresh rows of each. The policy that gathers experience is renewed every
     `reuse` steps; what it gathered is gone through `epochs` times in that time.
     """
 
@@ -63,9 +64,7 @@ class Bandit(Acts, Protocol):
     def reuse(self) -> int: ...
     @property
     def epochs(self) -> int: ...
-
-    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of each network, for O observed numbers and A actions."""
+    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]: ...
 
 
 def distinct(algorithm: Bandit, steps: int) -> int:

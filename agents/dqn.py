@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gtn_rl.agents.bandit import Batch
-from gtn_rl.agents.interactive import Segment, World
+from gtn_rl.agents.interactive import Columns, Segment, World
 from gtn_rl.agents.learners import Networks
 from gtn_rl.agents.losses import q_loss
 from gtn_rl.agents.optim import Adam, Optimizer
@@ -63,11 +63,9 @@ class DQN:
     learners train here: it is the untrained network throughout.
 
     Args:
-        temperature: It acts in the real environment with softmax(Q / temperature), so that the
-            return has a gradient.
+        temperature: As of `BanditDQN`.
         explore: Share of the training in which the random actions go down from all to `random`.
         random: Share of random actions after that.
-        max_norm: Gradients of a learner are shortened to this norm.
     """
 
     optimizer: Optimizer = Adam()
@@ -92,30 +90,26 @@ class DQN:
         return torch.where(chance[..., -1] < share, any_action, outputs.argmax(-1))
 
     def prepare(
-        self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
-        world: World, segment: Segment,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self, networks: Networks, parameters: Tensor, memory: Columns, start: Tensor, world: World,
+        segment: Segment,
+    ) -> Columns:  # fmt: skip
         """All observations, actions and targets so far."""
         judged = world.judge(segment)
         ahead = networks.outputs(start.detach(), judged.following).amax(-1)
         target = judged.reward + self.discount * judged.going * ahead
-        new = tuple(
-            column.flatten(1, 2) for column in (segment.observation, segment.action, target)
-        )
+        columns = (segment.observation, segment.action, target)
+        new = tuple(column.flatten(1, 2) for column in columns)
         if not memory:
             return new
         return tuple(torch.cat(both, 1) for both in zip(memory, new, strict=True))
 
-    def batches(
-        self, columns: tuple[Tensor, ...], source: torch.Generator
-    ) -> list[tuple[Tensor, ...]]:
+    def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]:
         index = torch.randint(columns[0].shape[1], (self.batch_size,), generator=source)
         return [tuple(column[:, index] for column in columns)]
 
     def loss(
-        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...],
-        entropy: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self, networks: Networks, parameters: Tensor, batch: Columns, entropy: Tensor | None
+    ) -> Tensor:
         """Huber losses `[R]` of the action values."""
         observation, action, target = batch
         return q_loss(networks.outputs(parameters, observation), action, target)

@@ -19,6 +19,8 @@ from gtn_rl.agents.learners import Acts, Learners, Networks
 from gtn_rl.agents.optim import Optimizer
 from gtn_rl.agents.unroll import descend, gradient_of, unroll
 
+Columns = tuple[Tensor, ...]
+
 
 class Place(NamedTuple):
     """Where R x N episodes stand: observations `[R, N, O]` and steps taken `[R, N]`."""
@@ -55,41 +57,37 @@ class Judged(NamedTuple):
 
 
 class World(Protocol):
-    """R x N episodes; rows are learners."""
+    """R x N episodes; rows are learners.
+
+    `parameters` are what the gradient of a training is wanted for. `forget` drops what was computed
+    ahead; `enter` makes it what it is at a share, 0 to 1, of the learners' training. `step` gives
+    the place after it and its resets, then `following`, `over` and `last`. `judge` is of the
+    actions that were taken, `judge_all` of all discrete ones. `uniform` are numbers `[R, N, *size]`
+    that members of a population share.
+    """
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """What the gradient of a training is wanted for."""
-
-    def forget(self) -> None:
-        """Drop what was computed ahead."""
-
-    def enter(self, progress: float) -> None:
-        """Be what it is at this share, 0 to 1, of the learners' training."""
-
-    def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
-
+    def parameters(self) -> list[Tensor]: ...
+    def forget(self) -> None: ...
+    def enter(self, progress: float) -> None: ...
+    def reset(self, source: torch.Generator) -> Place: ...
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
-    ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take actions: place after it and its resets, then `following`, `over`, `last`."""
-
-    def judge(self, segment: Segment) -> Judged:
-        """Rewards and next states of the actions that were taken."""
-
-    def judge_all(self, segment: Segment) -> Judged:
-        """Rewards and next states of all discrete actions."""
-
-    def uniform(self, source: torch.Generator, *size: int) -> Tensor:
-        """Uniform numbers `[R, N, *size]` that members of a population share."""
+    ) -> tuple[Place, Tensor, Tensor, Tensor]: ...
+    def judge(self, segment: Segment) -> Judged: ...
+    def judge_all(self, segment: Segment) -> Judged: ...
+    def uniform(self, source: torch.Generator, *size: int) -> Tensor: ...
 
 
 class Interactive(Acts, Protocol):
     """How a learner acts, what it makes of a segment, and the loss that it descends.
 
     A segment has `length` steps and is followed by `updates` optimizer steps along gradients that
-    are shortened to `max_norm`; `critic` is whether there are state values.
+    are shortened to `max_norm`; `critic` is whether there are state values. `initial` makes fresh
+    rows `[count, D]`. `choose` gives actions for outputs `[R, N, A]`, by uniform numbers
+    `[R, N, A + 1]`. `prepare` gives what updates need, columns `[R, M, ...]`: `memory` is what it
+    gave for the segment before, empty at first, and `start` the parameters before training.
+    `batches` are as many batches of the columns as `updates`, and `loss` is `[R]`.
     """
 
     @property
@@ -102,35 +100,18 @@ class Interactive(Acts, Protocol):
     def critic(self) -> bool: ...
     @property
     def max_norm(self) -> float: ...
-
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
-    ) -> Tensor:
-        """Fresh rows `[count, D]`."""
-
-    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
-        """Actions for outputs `[R, N, A]`, by uniform numbers `[R, N, A + 1]`."""
-
+    ) -> Tensor: ...
+    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor: ...
     def prepare(
-        self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
-        world: World, segment: Segment,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """What updates need, columns `[R, M, ...]`.
-
-        Args:
-            parameters: Of the learners, when they gathered the segment.
-            memory: What this gave for the segment before; empty at first.
-        """
-
-    def batches(
-        self, columns: tuple[Tensor, ...], source: torch.Generator
-    ) -> list[tuple[Tensor, ...]]:
-        """As many batches of the columns as `updates`."""
-
+        self, networks: Networks, parameters: Tensor, memory: Columns, start: Tensor, world: World,
+        segment: Segment,
+    ) -> Columns: ...  # fmt: skip
+    def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]: ...
     def loss(
-        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...], entropy: Tensor
-    ) -> Tensor:
-        """Losses `[R]`."""
+        self, networks: Networks, parameters: Tensor, batch: Columns, entropy: Tensor
+    ) -> Tensor: ...
 
 
 def train(
@@ -190,7 +171,7 @@ def _gather(
     progress: float, source: torch.Generator,
 ) -> tuple[Place, Segment]:  # fmt: skip
     algorithm, networks = learners.algorithm, learners.networks
-    rows: list[tuple[Tensor, ...]] = []
+    rows: list[Columns] = []
     fixed = parameters.detach()
     actions = networks.shapes[0].sizes[-1]
     for _ in range(algorithm.length):

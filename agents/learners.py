@@ -36,10 +36,9 @@ class Student(Stack, Protocol):
 
 
 class Acts(Protocol):
-    """What a trained learner needs of its algorithm."""
+    """How an algorithm acts: logits or means `[K, N, A]`, of its policy network's outputs."""
 
-    def act(self, outputs: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` with which it acts, of its policy network's outputs."""
+    def act(self, outputs: Tensor) -> Tensor: ...
 
 
 A_co = TypeVar("A_co", bound=Acts, covariant=True)
@@ -49,7 +48,8 @@ A_co = TypeVar("A_co", bound=Acts, covariant=True)
 class Networks:
     """Shapes of a learner's networks: policy or action values, and, if there is one, a critic.
 
-    Their parameters lie in one row, one network after the other.
+    Their parameters lie in one row, one network after the other; `outputs` and `values` are
+    `[R, ..., A]` and `[R, ...]` at observations `[R, ..., O]`.
     """
 
     shapes: tuple[MLP, ...]
@@ -64,7 +64,6 @@ class Networks:
         return self._apply(0, parameters, observation)
 
     def values(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """State values `[R, ...]` at observations `[R, ..., O]`."""
         return self._apply(1, parameters, observation).squeeze(-1)
 
     def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,9 +90,10 @@ class Part(Generic[A_co]):
 class Learners(Generic[A_co]):
     """A stack of K learners; parts of it may differ in algorithm and activation.
 
+    Narrower networks are widened (`networks.widen`); the parts share an optimizer and how often
+    they renew experience.
+
     Args:
-        networks: Shapes of every learner; narrower networks are widened (`networks.widen`).
-        parts: The algorithms; they share an optimizer and how often they renew experience.
         parameters: One row per learner, `[K, D]`.
         learning_rate: Step size per learner, `[K, 1]`.
         entropy: Weight of the entropy bonus per learner, `[K, 1]`.
@@ -111,7 +111,6 @@ class Learners(Generic[A_co]):
 
     @property
     def algorithm(self) -> A_co:
-        """That of the first part, or of all."""
         return self.parts[0].algorithm
 
     @property

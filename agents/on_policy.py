@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.interactive import Judged, Segment, World
+from gtn_rl.agents.interactive import Columns, Judged, Segment, World
 from gtn_rl.agents.learners import Networks
 from gtn_rl.agents.losses import generalized_advantages, log_density, log_probability, policy_gain
 from gtn_rl.agents.optim import Adam, Optimizer
@@ -17,10 +17,9 @@ from gtn_rl.networks import actor, orthogonal
 
 
 class Evaluates(Protocol):
-    """Networks of policies and state values."""
+    """Networks that give outputs `[R, N, A]`, their log-deviations and state values `[R, N]`."""
 
-    def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Policy outputs `[R, N, A]`, their log-deviations, state values `[R, N]`."""
+    def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,9 @@ class ActorCritic:
         return log_probability(outputs, action)
 
     def prepare(
-        self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
-        world: World, segment: Segment,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self, networks: Networks, parameters: Tensor, memory: Columns, start: Tensor, world: World,
+        segment: Segment,
+    ) -> Columns:  # fmt: skip
         """Observations, actions, log-probabilities or all advantages, advantages, returns."""
         outputs, log_std, value = networks.forward(parameters, segment.observation)
         if self.ahead:
@@ -102,12 +101,10 @@ class ActorCritic:
         following = networks.values(parameters, judged.following)
         return judged.reward + self.discount * judged.going * following
 
-    def batches(
-        self, columns: tuple[Tensor, ...], source: torch.Generator
-    ) -> list[tuple[Tensor, ...]]:
+    def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]:
         if self.updates == 1:
             return [columns]
-        batches: list[tuple[Tensor, ...]] = []
+        batches: list[Columns] = []
         for _ in range(self.epochs):
             order = torch.randperm(columns[0].shape[1], generator=source)
             parts = [column[:, order].tensor_split(self.minibatches, 1) for column in columns]
@@ -115,9 +112,8 @@ class ActorCritic:
         return batches
 
     def loss(
-        self, networks: Evaluates, parameters: Tensor, batch: tuple[Tensor, ...],
-        entropy: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self, networks: Evaluates, parameters: Tensor, batch: Columns, entropy: Tensor | None
+    ) -> Tensor:
         """Losses `[R]`: policy, half the squared error of the values, entropy bonus."""
         observation, action, old, advantage, target = batch
         outputs, log_std, value = networks.forward(parameters, observation)

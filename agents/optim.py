@@ -25,13 +25,10 @@ class OptimizerState(NamedTuple):
 class Optimizer(Protocol):
     """What an inner loop needs of an optimizer."""
 
-    def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
-
+    def initial(self, parameters: Tensor) -> OptimizerState: ...
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
-    ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
+    ) -> tuple[Tensor, OptimizerState]: ...
 
 
 @dataclass(frozen=True)

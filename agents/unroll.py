@@ -40,7 +40,6 @@ def unroll(
             and whether to keep a graph; gives the next state.
         state: Tensors, and other things, in nested tuples.
         total: Number of updates.
-        create_graph: Whether the result is to be differentiated.
         last: Differentiate through this many last updates only (truncation); all if 0.
         segment: Keep the graph of so many updates at a time and run them again when it is needed
             (gradient checkpointing); of all at once if 0.
@@ -69,12 +68,9 @@ def descend(
     """Parameters and optimizer after one step.
 
     Args:
-        weights: Before it.
         gradient: Descent directions `[K, D]` at parameters. They are another tensor than those of
             `weights`, which whatever is held fixed may depend on.
-        optimizer: Makes the step.
         rate: Step sizes `[K, 1]`.
-        create_graph: Whether the result is to be differentiated.
         max_norm: Rows of the gradient are shortened to this norm.
     """
     parameters, moments = weights
@@ -103,10 +99,7 @@ def shorten(gradient: Tensor, norm: float) -> Tensor:
 def replay(run: Callable[[Any, bool], Any], state: Any, parameters: Sequence[Tensor]) -> Any:
     """`run(state, True)`, whose graph is made only when its gradient is wanted.
 
-    Args:
-        run: A function of the state and of the parameters, the same each time it is called.
-        state: Tensors, and other things, in nested tuples.
-        parameters: What else the gradient is wanted for.
+    It must be a function of the state and of the parameters, the same each time it is called.
     """
     tensors = list(_tensors(state))
     box: list[Any] = []

@@ -29,7 +29,7 @@ class Episodes:
     belongs to one agent's training, so only new episodes start it again, and no reset.
 
     Args:
-        env: The synthetic environment; only one that is `timed` depends on progress.
+        env: Only one that is `timed` depends on progress.
         budget: Steps, of all N together, after which progress is 1; the environment's own if not
             given. If that is 0, progress is 1 all the time.
 
@@ -118,9 +118,8 @@ class Episodes:
         else:
             with torch.inference_mode():
                 lesson = torch.as_tensor(self._lesson[None])
-                rewards = self._env.reward(lesson, to_core(self._env.action_space, action))[
-                    0
-                ].numpy()
+                taken = to_core(self._env.action_space, action)
+                rewards = self._env.reward(lesson, taken)[0].numpy()
         self.returns = rewards
         return rewards, self._everywhere.copy()
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Critic
 
 
 @dataclass

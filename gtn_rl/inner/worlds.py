@@ -26,10 +26,6 @@ class SyntheticWorld:
     """P synthetic environments with K learners each and N episodes for each learner; R = P K.
 
     Args:
-        env: The environments.
-        learners: K.
-        episodes: N.
-        seed: Of the first observations.
         through: Whether gradients run along episodes, through all states, instead of one step.
         shared: Whether the learners of all members see the same random numbers.
     """
@@ -123,14 +119,9 @@ class RewardedWorld:
     """P rewards with K learners each and N real episodes for each learner; R = P K.
 
     Unlike a synthetic world it cannot be run twice from one place: no gradient checkpointing.
+    The real episodes of all members start alike.
 
     Args:
-        task: The target.
-        reward: What learners are given for their steps.
-        actions: How learners act.
-        learners: K.
-        episodes: N.
-        seed: Of the real episodes; those of all members start alike.
         shared: Whether the learners of all members see the same random numbers.
     """
 

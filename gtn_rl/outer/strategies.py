@@ -26,20 +26,17 @@ class State(Protocol):
 
 
 class Strategy(Protocol[S]):
-    """An evolution strategy."""
+    """An evolution strategy of `population` P: states from means `[D]`, members `[P, D]`.
+
+    `tell` gives the state after the fitness `[P]` of a population is known. `deviation` is the
+    standard deviation of the first population.
+    """
 
     @property
-    def population(self) -> int:
-        """P, members of a generation."""
-
-    def initial(self, mean: Tensor) -> S:
-        """The state of a search that starts at `mean` `[D]`."""
-
-    def ask(self, state: S, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`."""
-
-    def tell(self, state: S, population: Tensor, fitness: Tensor) -> S:
-        """The state after the fitness `[P]` of the population `[P, D]` is known."""
+    def population(self) -> int: ...
+    def initial(self, mean: Tensor) -> S: ...
+    def ask(self, state: S, generator: torch.Generator) -> Tensor: ...
+    def tell(self, state: S, population: Tensor, fitness: Tensor) -> S: ...
 
 
 def centered_ranks(fitness: Tensor) -> Tensor:
@@ -73,7 +70,7 @@ class OpenAIESState(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenAIES:
-    """Antithetic samples, centered ranks, Adam (Salimans et al. 2017, arXiv 1703.03864)."""
+    """Antithetic samples, centered ranks, Adam (Salimans et al. 2017, arXiv 1703.03864, alg. 1)."""
 
     population: int
     deviation: float = 0.1
@@ -88,7 +85,6 @@ class OpenAIES:
         return state.mean + self.deviation * torch.cat([noise, -noise])
 
     def tell(self, state: OpenAIESState, population: Tensor, fitness: Tensor) -> OpenAIESState:
-        """The state after a step of Adam along the estimated gradient (algorithm 1)."""
         half = self.population // 2
         pairs = fitness.view(2, half)
         whole = pairs.isfinite().all(0)
@@ -127,7 +123,6 @@ class SNES:
         return state.mean + state.deviation * noise
 
     def tell(self, state: SNESState, population: Tensor, fitness: Tensor) -> SNESState:
-        """The state after a step along the natural gradient, with the paper's step sizes."""
         utility = utilities(fitness).to(population.dtype)
         noise = (population - state.mean) / state.deviation
         dimensions = len(state.mean)
@@ -191,7 +186,6 @@ class CMAES:
         return state.mean + state.deviation * (noise * state.lengths) @ state.basis.T
 
     def tell(self, state: CMAESState, population: Tensor, fitness: Tensor) -> CMAESState:
-        """The state after the update of mean, paths, covariance and step size."""
         size, generation = len(state.mean), state.generation + 1
         known = fitness.isfinite().nonzero()[:, 0]
         best = known[fitness[known].argsort(descending=True, stable=True)][: self.population // 2]

@@ -17,8 +17,7 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.inner.critic import Critic
-from gtn_rl.inner.objective import Experience, collect, surrogate
+from gtn_rl.inner.objective import Critic, Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.meta_gradient import Averaged
 from gtn_rl.seeding import derive, generator

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Critic
 from gtn_rl.inner.training import act
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs

@@ -20,9 +20,8 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.evaluation.stats import interquartile_mean
-from gtn_rl.inner.critic import Critic
 from gtn_rl.inner.fitness import Fitness, Teach, episodes_of, in_synthetic
-from gtn_rl.inner.objective import collect, surrogate
+from gtn_rl.inner.objective import Critic, collect, surrogate
 from gtn_rl.inner.stock import stock_returns
 from gtn_rl.inner.training import act, algorithms
 from gtn_rl.loop import Estimator
