@@ -75,13 +75,9 @@ def distinct(algorithm: Bandit, steps: int) -> int:
 
 
 def train(
-    learners: Learners[Any],
-    batches: Sequence[Batch],
-    steps: int | None = None,
-    *,
-    rates: Tensor | None = None,
-    create_graph: bool = False,
-) -> Learners[Any]:
+    learners: Learners[Any], batches: Sequence[Batch], steps: int | None = None, *,
+    rates: Tensor | None = None, create_graph: bool = False,
+) -> Learners[Any]:  # fmt: skip
     """The learners after T optimizer steps; differentiable w.r.t. the batches.
 
     Args:

@@ -87,15 +87,10 @@ def check_learners(spec: Spec, space: spaces.Discrete | spaces.Box, horizon: int
 
 
 def draw(
-    specs: Sequence[Spec],
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    *,
-    members: int = 1,
-    learning_rate: tuple[float, float],
-    generator: torch.Generator,
+    specs: Sequence[Spec], observation_size: int, action_space: spaces.Discrete | spaces.Box, *,
+    members: int = 1, learning_rate: tuple[float, float], generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
-) -> list[Learners[Bandit]]:
+) -> list[Learners[Bandit]]:  # fmt: skip
     """Fresh learners, each with its own initial weights, learning rate and entropy weight.
 
     Those that differ only in width, activation or loss share a stack. All members of a population
@@ -164,15 +159,10 @@ def fresh(
 
 
 def draw_interactive(
-    spec: Spec,
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    *,
-    members: int = 1,
-    learning_rate: tuple[float, float],
-    generator: torch.Generator,
+    spec: Spec, observation_size: int, action_space: spaces.Discrete | spaces.Box, *,
+    members: int = 1, learning_rate: tuple[float, float], generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
-) -> Learners[Interactive]:
+) -> Learners[Interactive]:  # fmt: skip
     """Fresh learners of one spec that gather their own experience; arguments as those of `draw`.
 
     Raises:

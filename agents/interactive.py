@@ -115,15 +115,9 @@ class Interactive(Acts, Protocol):
 
 
 def train(
-    learners: Learners[Interactive],
-    world: World,
-    steps: int,
-    seed: int,
-    *,
-    create_graph: bool = False,
-    last: int = 0,
-    segments: int = 0,
-) -> Learners[Interactive]:
+    learners: Learners[Interactive], world: World, steps: int, seed: int, *,
+    create_graph: bool = False, last: int = 0, segments: int = 0,
+) -> Learners[Interactive]:  # fmt: skip
     """The learners after optimizer steps on experience that they gather in a world.
 
     Args:

@@ -75,12 +75,9 @@ def check_action_space(name: str, space: spaces.Space[Any]) -> None:
 
 
 def train_stock(
-    name: str,
-    env: gym.Env[Any, Any] | VecEnv,
-    steps: int,
-    seed: int,
+    name: str, env: gym.Env[Any, Any] | VecEnv, steps: int, seed: int,
     overrides: Mapping[str, Any] | None = None,
-) -> BaseAlgorithm:
+) -> BaseAlgorithm:  # fmt: skip
     """Train an agent on the CPU with its defaults (DQN and QR-DQN: `learning_starts=200`).
 
     It counts discrete actions from 0, also where the environment's space begins elsewhere.

@@ -83,17 +83,9 @@ class Twins:
 
 
 def train_stock_like(
-    name: str,
-    network: MLP,
-    count: int,
-    data: Tensor,
-    reward: Reward,
-    generator: torch.Generator,
-    *,
-    continuous: bool,
-    create_graph: bool = False,
-    last: int = 0,
-) -> Learners[Acts]:
+    name: str, network: MLP, count: int, data: Tensor, reward: Reward, generator: torch.Generator,
+    *, continuous: bool, create_graph: bool = False, last: int = 0,
+) -> Learners[Acts]:  # fmt: skip
     """Fresh agents, trained on episodes of one step.
 
     Args:

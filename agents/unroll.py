@@ -24,15 +24,9 @@ Weights = tuple[Tensor, OptimizerState]
 
 
 def unroll(
-    run: Callable[[Any, int, int, bool], Any],
-    state: Any,
-    total: int,
-    *,
-    create_graph: bool,
-    last: int = 0,
-    segment: int = 0,
-    parameters: Sequence[Tensor] = (),
-) -> Any:
+    run: Callable[[Any, int, int, bool], Any], state: Any, total: int, *, create_graph: bool,
+    last: int = 0, segment: int = 0, parameters: Sequence[Tensor] = (),
+) -> Any:  # fmt: skip
     """The state after all updates of a training.
 
     Args:

@@ -94,14 +94,9 @@ class Experience(NamedTuple):
 
 
 def collect(
-    policy: Act,
-    envs: RealEnvs,
-    actions: Actions,
-    critic: Critic,
-    config: TrainConfig,
-    generator: torch.Generator,
-    length: int,
-) -> Experience:
+    policy: Act, envs: RealEnvs, actions: Actions, critic: Critic, config: TrainConfig,
+    generator: torch.Generator, length: int,
+) -> Experience:  # fmt: skip
     """Let learners act in the real environment and estimate their advantages."""
     with torch.no_grad():
         rollout = envs.rollout(policy, length, generator)

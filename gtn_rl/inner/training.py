@@ -84,18 +84,10 @@ def inner_loop(
 
 
 def interact(
-    teacher: M,
-    world: Callable[[M, int, int, bool], World],
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    config: TrainConfig,
-    generator: torch.Generator,
-    seed: int,
-    *,
-    create_graph: bool,
-    segments: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> list[Learners[Interactive]]:
+    teacher: M, world: Callable[[M, int, int, bool], World], observation_size: int,
+    action_space: spaces.Discrete | spaces.Box, config: TrainConfig, generator: torch.Generator,
+    seed: int, *, create_graph: bool, segments: int = 0, dtype: torch.dtype = torch.float32,
+) -> list[Learners[Interactive]]:  # fmt: skip
     """Draw fresh learners that gather their own experience, and train them in a teacher's worlds.
 
     Args:

@@ -81,13 +81,9 @@ class Evolution:
     """
 
     def __init__(
-        self,
-        teacher: nn.Module,
-        strategy: Strategy[Any],
-        seed: int,
-        *,
+        self, teacher: nn.Module, strategy: Strategy[Any], seed: int, *,
         moving: Collection[str] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.teacher = teacher
         self._strategy, self._seed = strategy, seed
         known = dict(teacher.named_parameters())

@@ -69,15 +69,10 @@ class MetaGradient:
     """
 
     def __init__(
-        self,
-        teacher: nn.Module,
-        rate: Callable[[int], float],
-        *,
-        max_norm: float = 1.0,
-        averaging: float = 0.9,
-        epochs: int = 1,
+        self, teacher: nn.Module, rate: Callable[[int], float], *, max_norm: float = 1.0,
+        averaging: float = 0.9, epochs: int = 1,
         again: Callable[[nn.Module, int], Any] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._teacher, self._rate, self._max_norm = teacher, rate, max_norm
         self._epochs, self._again = epochs, again
         self._parameters = list(teacher.parameters())
