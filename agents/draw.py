@@ -10,14 +10,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.actor_critic import ActorCriticBandit, DiscreteSAC
 from gtn_rl.agents.bandit import Bandit
-from gtn_rl.agents.dqn import DQN, BanditDQN
+from gtn_rl.agents.bandit_algorithms import (
+    ActorCriticBandit,
+    BanditDQN,
+    DiscreteSAC,
+    PolicyGradient,
+)
 from gtn_rl.agents.interactive import Interactive
+from gtn_rl.agents.interactive_algorithms import DQN, ActorCritic
 from gtn_rl.agents.learners import Learners, Networks, Part
-from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import RMSprop
-from gtn_rl.agents.policy_gradient import PolicyGradient
 from gtn_rl.agents.spec import WHOLE, Spec
 from gtn_rl.errors import UsageError
 from gtn_rl.networks import MLP, widen

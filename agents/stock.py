@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.dqn import DQN
+from gtn_rl.agents.interactive_algorithms import DQN, ActorCritic
 from gtn_rl.agents.learners import Acts, Learners, Networks, Part
 from gtn_rl.agents.losses import sharpness
-from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import Adam, RMSprop
 from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
 from gtn_rl.networks import MLP, actor, orthogonal, uniform, widen

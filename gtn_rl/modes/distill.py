@@ -14,7 +14,6 @@ from gtn_rl.agents.spec import Spec, parse_networks
 from gtn_rl.config import expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
-from gtn_rl.errors import UsageError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
@@ -89,7 +88,7 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
 
     def teaching() -> TeachLearners:
         return TeachLearners(
-            target, task, settings, _alone, teach, config.num_policies, epochs=config.epochs,
+            target, task, settings, teach, config.num_policies, epochs=config.epochs,
             averaging=config.averaging,
         )  # fmt: skip
 
@@ -103,10 +102,6 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
     if config.outer.steps:
         stages.append(teaching())
     return [*stages, judging(teaching(), config.seed)]
-
-
-def _alone(teacher: nn.Module, count: int) -> nn.Module:
-    raise UsageError("pairs are learned by the meta-gradient, not by a population")
 
 
 def clone_returns(

@@ -146,10 +146,6 @@ def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
 def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> TeachLearners:
     """The stage in which learners on real dynamics are given the rewards of a network."""
 
-    def members(teacher: nn.Module, count: int) -> RewardNetwork:
-        assert isinstance(teacher, RewardNetwork)
-        return teacher.like(count)
-
     def teach(
         teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]:
@@ -158,7 +154,7 @@ def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> Teach
         stage.charge(steps)
         return learners
 
-    stage = TeachLearners(target, task, config, members, teach)
+    stage = TeachLearners(target, task, config, teach)
     return stage
 
 

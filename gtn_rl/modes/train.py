@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from gtn_rl.config import TrainConfig, expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -90,13 +88,8 @@ def stages_of(
     if config.horizon > 1 and config.dynamics.real_steps and not dynamic:
         stages.append(learn_dynamics(task, actions, config))
     if config.outer.steps:
-        stages.append(TeachLearners(target, task, config, _members))
-    return [*stages, judging(TeachLearners(target, task, config, _members), config.seed)]
-
-
-def _members(teacher: nn.Module, count: int) -> nn.Module:
-    assert isinstance(teacher, SyntheticEnv)
-    return teacher.like(count)
+        stages.append(TeachLearners(target, task, config))
+    return [*stages, judging(TeachLearners(target, task, config), config.seed)]
 
 
 def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, float]]:

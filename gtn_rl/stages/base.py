@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
+from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.seeding import derive
 
@@ -58,6 +59,23 @@ def moments(observations: Tensor) -> tuple[Tensor, Tensor]:
     std, mean = torch.std_mean(observations, 0)
     # An observation that never moved says nothing of its scale.
     return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
+
+
+def by_kind(
+    returns: Tensor, names: Sequence[str], middle: Callable[[Tensor], float]
+) -> dict[str, float]:
+    """Log entries for real returns `[K]` of learners: the worst, and the middle of each kind.
+
+    Raises:
+        TrainingDivergedError: They are not finite.
+    """
+    if not returns.isfinite().all():
+        raise TrainingDivergedError("the real return is not finite: check the target's rewards")
+    row = {"evaluation_min": float(returns.min())}
+    for name in dict.fromkeys(names):
+        own = torch.tensor([other == name for other in names])
+        row[f"evaluation_of_{name}"] = float(middle(returns[own]))
+    return row
 
 
 def returns_of(

@@ -13,7 +13,6 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.objective import agreement
 from gtn_rl.inner.optimal import optimal_policy
@@ -22,7 +21,7 @@ from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import ignore, moments, never
+from gtn_rl.stages.base import by_kind, ignore, moments, never
 from gtn_rl.stages.search_pairs import random_pairs
 from gtn_rl.state import State
 
@@ -104,17 +103,11 @@ class Imitate:
 
         seed = derive(self.config.seed, _STREAM, 4, step) % 2**31
         returns = self._exam.evaluate(policy, seed).mean(1)
-        if not returns.isfinite().all():
-            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
         seen = torch.cat(met)
         chosen = torch.randint(len(seen), (_KEPT,), generator=stream)
         self._visited = torch.cat([self._visited[:_KEPT], seen[chosen]])
-        row = {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
-        names = algorithms(trained)
-        for name in dict.fromkeys(names):
-            own = torch.tensor([other == name for other in names])
-            row[f"evaluation_of_{name}"] = float(returns[own].mean())
-        return row
+        kinds = by_kind(returns, algorithms(trained), lambda own: float(own.mean()))
+        return {"evaluation": float(returns.mean())} | kinds
 
     def shares(self, step: int) -> Mapping[str, float]:
         return {"imitation": step / self.config.imitation if self.config.imitation else 1.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -18,7 +18,6 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.evaluation.stats import interquartile_mean
 from gtn_rl.inner.fitness import Fitness, Teach, episodes_of, in_synthetic
 from gtn_rl.inner.objective import Critic, collect, surrogate
@@ -29,7 +28,7 @@ from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strateg
 from gtn_rl.outer.executors import make_executor
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import goal_of, ignore
+from gtn_rl.stages.base import by_kind, goal_of, ignore
 from gtn_rl.stages.once import Once
 from gtn_rl.state import State
 
@@ -53,7 +52,6 @@ class TeachLearners:
     """Learners of a teacher, scored by their real return.
 
     Args:
-        blank: So many teachers, their parameters to be replaced, given one of them.
         teach: How a teacher trains learners; the inner loop in a synthetic environment if not
             given.
         learners: How many learners a teacher trains, where the settings do not say so.
@@ -64,12 +62,11 @@ class TeachLearners:
     end = ignore
 
     def __init__(
-        self, target: Any, task: Target, config: TrainConfig,
-        blank: Callable[[nn.Module, int], nn.Module], teach: Teach | None = None,
+        self, target: Any, task: Target, config: TrainConfig, teach: Teach | None = None,
         learners: int = 0, *, epochs: int = 1, averaging: float = 0.9,
     ) -> None:  # fmt: skip
         self.name, self.every, self.competes = "teaching learners", config.outer.every, True
-        self._target, self._task, self._config, self._blank = target, task, config, blank
+        self._target, self._task, self._config = target, task, config
         self._own, self._count = teach, learners or config.num_learners
         self._epochs, self._averaging = epochs, averaging
         self._actions = make_actions(task.action_space, config.noise)
@@ -122,8 +119,8 @@ class TeachLearners:
                 teacher.requires_grad_(True), self._rate, epochs=self._epochs,
                 averaging=self._averaging, again=self.train,
             )  # fmt: skip
-        blank = partial(self._blank, teacher)
-        fitness = Fitness(self._task, config, blank, self._copies, self._own)
+        like = cast(Callable[[int], nn.Module], teacher.like)
+        fitness = Fitness(self._task, config, like, self._copies, self._own)
         self._executor = make_executor(self._target, config, fitness, teacher, self._copies)
         moving = outer.moving
         if not moving and self._judged:
@@ -240,13 +237,7 @@ class TeachLearners:
             with torch.no_grad():
                 returns = self._exam.evaluate(partial(act, learners), seed % 2**31).mean(1)
             names = algorithms(learners)
-        if not returns.isfinite().all():
-            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
-        row = {"evaluation_min": float(returns.min())}
-        for name in dict.fromkeys(names):
-            mask = torch.tensor([own == name for own in names])
-            row[f"evaluation_of_{name}"] = float(interquartile_mean(returns[mask].numpy()))
-        return row
+        return by_kind(returns, names, lambda own: interquartile_mean(own.numpy()))
 
     def shares(self, step: int) -> Mapping[str, float]:
         outer = self._config.outer

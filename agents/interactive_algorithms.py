@@ -1,4 +1,4 @@
-"""A2C, PPO and a policy gradient that looks one step ahead, for environments with dynamics."""
+"""A2C, PPO, a policy gradient that looks one step ahead, and DQN, for episodes of many steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from torch import Tensor
 
 from gtn_rl.agents.interactive import Columns, Judged, Segment, World
 from gtn_rl.agents.learners import Networks
-from gtn_rl.agents.losses import generalized_advantages, log_density, log_probability, policy_gain
+from gtn_rl.agents.losses import (
+    generalized_advantages,
+    log_density,
+    log_probability,
+    policy_gain,
+    q_loss,
+)
 from gtn_rl.agents.optim import Adam, Optimizer
-from gtn_rl.networks import actor, orthogonal
+from gtn_rl.networks import actor, orthogonal, uniform
 
 
 class Evaluates(Protocol):
@@ -131,3 +137,66 @@ class ActorCritic:
 
     def act(self, outputs: Tensor) -> Tensor:
         return outputs
+
+
+@dataclass(frozen=True)
+class DQN:
+    """DQN with the settings of Stable-Baselines3, from experience of its own.
+
+    There the target network is renewed for the first time after 10,000 steps, which is longer than
+    learners train here: it is the untrained network throughout.
+
+    Args:
+        temperature: As of `BanditDQN`.
+        explore: Share of the training in which the random actions go down from all to `random`.
+        random: Share of random actions after that.
+    """
+
+    optimizer: Optimizer = Adam()
+    length: int = 4
+    batch_size: int = 64
+    temperature: float = 0.1
+    explore: float = 0.1
+    random: float = 0.05
+    discount: float = 0.99
+    max_norm: float = 10.0
+    updates: int = 1
+    critic: bool = False
+
+    def initial(
+        self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
+    ) -> Tensor:
+        return uniform(networks.shapes[0], count, generator=generator, dtype=dtype)
+
+    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
+        share = max(1 - (1 - self.random) * progress / self.explore, self.random)
+        any_action = chance[..., :-1].argmax(-1)
+        return torch.where(chance[..., -1] < share, any_action, outputs.argmax(-1))
+
+    def prepare(
+        self, networks: Networks, parameters: Tensor, memory: Columns, start: Tensor, world: World,
+        segment: Segment,
+    ) -> Columns:  # fmt: skip
+        """All observations, actions and targets so far."""
+        judged = world.judge(segment)
+        ahead = networks.outputs(start.detach(), judged.following).amax(-1)
+        target = judged.reward + self.discount * judged.going * ahead
+        columns = (segment.observation, segment.action, target)
+        new = tuple(column.flatten(1, 2) for column in columns)
+        if not memory:
+            return new
+        return tuple(torch.cat(both, 1) for both in zip(memory, new, strict=True))
+
+    def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]:
+        index = torch.randint(columns[0].shape[1], (self.batch_size,), generator=source)
+        return [tuple(column[:, index] for column in columns)]
+
+    def loss(
+        self, networks: Networks, parameters: Tensor, batch: Columns, entropy: Tensor | None
+    ) -> Tensor:
+        """Huber losses `[R]` of the action values."""
+        observation, action, target = batch
+        return q_loss(networks.outputs(parameters, observation), action, target)
+
+    def act(self, outputs: Tensor) -> Tensor:
+        return outputs / self.temperature
