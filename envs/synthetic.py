@@ -177,16 +177,18 @@ class SyntheticEnv(nn.Module):
                 own.copy_(rows[members])
         return chosen
 
-    def like(self, members: int, horizon: int | None = None) -> SyntheticEnv:
-        """Untrained environments of this shape, scales included, of another horizon if given."""
+    def like(self, members: int, **settings: Any) -> SyntheticEnv:
+        """Untrained environments of this shape and scale, but for the given settings."""
+        own = {
+            "target": self.target, "hidden": self.hidden, "horizon": self.horizon,
+            "states": self.states, "phases": [Phase()] * self.num_phases, "budget": self.budget,
+        }  # fmt: skip
         other = SyntheticEnv(
-            self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
-            horizon=self.horizon if horizon is None else horizon, states=self.states,
-            phases=[Phase()] * self.num_phases, budget=self.budget, members=members,
-        )  # fmt: skip
-        for name, buffer in self.named_buffers():
-            if name in dict(other.named_buffers()):
-                other.get_buffer(name).copy_(buffer)
+            self.observation_space, self.action_space, members=members, **(own | settings)
+        )
+        other.mean, other.std = self.mean.clone(), self.std.clone()
+        if min(self.horizon, other.horizon) > 1:
+            other.step_size = self.step_size.clone()
         return other
 
     @property

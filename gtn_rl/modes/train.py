@@ -107,7 +107,7 @@ def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, f
     if env.horizon not in (1, config.horizon):
         raise UsageError(f"{config.init} has horizon {env.horizon}: set horizon to the same")
     if env.horizon == 1 and config.horizon > 1:
-        longer = env.like(1, config.horizon)
+        longer = env.like(1, horizon=config.horizon)
         longer.load_state_dict(env.state_dict(), strict=False)
         env = longer
     return env, total_costs(config.init)

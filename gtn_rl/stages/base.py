@@ -38,14 +38,11 @@ def unchanged(_: Any, teachers: T, step: int) -> T:
     return teachers
 
 
-def untrained(
-    task: Target, config: TrainConfig, *, phases: Sequence[Phase] = (Phase(),), **settings: object
-) -> SyntheticEnv:
+def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEnv:
     """An environment for a task as the settings want it, its parameters not yet learned."""
-    options: dict[str, object] = {"horizon": config.horizon, "budget": config.steps} | settings
     return SyntheticEnv(
         task.observation_space, task.action_space, target=task.id, hidden=config.hidden,
-        phases=phases, **options,  # type: ignore[arg-type]
+        horizon=config.horizon, budget=config.steps, **settings,
     )  # fmt: skip
 
 
@@ -74,7 +71,7 @@ def by_kind(
     row = {"evaluation_min": float(returns.min())}
     for name in dict.fromkeys(names):
         own = torch.tensor([other == name for other in names])
-        row[f"evaluation_of_{name}"] = float(middle(returns[own]))
+        row[f"evaluation_of_{name}"] = middle(returns[own])
     return row
 
 
@@ -100,12 +97,8 @@ def untrained_like(
     env: SyntheticEnv, phases: Sequence[Phase], states: Tensor, budget: int
 ) -> SyntheticEnv:
     """One environment of the same rewards (and dynamics) with another presentation."""
-    other = SyntheticEnv(
-        env.observation_space, env.action_space, target=env.target, hidden=env.hidden,
-        horizon=env.horizon, phases=phases, states=states, budget=budget,
-        mean=env.mean.numpy(), std=env.std.numpy(),
-    )  # fmt: skip
-    kept = ("reward_parameters", "dynamics_parameters", "step_size")
+    other = env.like(1, phases=phases, states=states, budget=budget)
+    kept = ("reward_parameters", "dynamics_parameters")
     own = {name: value for name, value in env.state_dict().items() if name in kept}
     other.load_state_dict(own, strict=False)
     return other

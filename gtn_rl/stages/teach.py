@@ -237,7 +237,7 @@ class TeachLearners:
             with torch.no_grad():
                 returns = self._exam.evaluate(partial(act, learners), seed % 2**31).mean(1)
             names = algorithms(learners)
-        return by_kind(returns, names, lambda own: interquartile_mean(own.numpy()))
+        return by_kind(returns, names, lambda own: float(interquartile_mean(own.numpy())))
 
     def shares(self, step: int) -> Mapping[str, float]:
         outer = self._config.outer
