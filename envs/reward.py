@@ -39,8 +39,8 @@ class RewardNetwork(nn.Module):
         additive: Whether the learned reward is added to the real one, or (exclusive) replaces it.
         terms: Whether the network of `state` is also shown the real reward.
         hidden: Units of the hidden layers.
-        mean: Mean of the target's observations, `[O]`; zeros if not given.
-        std: Standard deviation of the target's observations, `[O]`; ones if not given.
+        mean: Of the target's observations, `[O]`; zeros if not given.
+        std: Of the target's observations, `[O]`; ones if not given.
         members: P.
         discount: Gamma of `potential`.
         scale: How large rewards of `action` are, `[P, 1, 1]` or a number; as `width` and `gain` a

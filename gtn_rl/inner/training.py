@@ -90,14 +90,9 @@ def interact(
 ) -> list[Learners[Interactive]]:  # fmt: skip
     """Draw fresh learners that gather their own experience, and train them in a teacher's worlds.
 
-    Args:
-        world: The world of a teacher, learners of each member, episodes of each learner, and
-            whether the learners of all members see the same random numbers.
-        config: Number, kinds and hyperparameters of the learners of one member.
-        create_graph: Whether the result is to be differentiated w.r.t. the teacher.
-
-    Returns:
-        Trained learners, a stack for each group; rows go member by member.
+    A world is made of a teacher, learners of each member, episodes of each learner, and whether the
+    learners of all members see the same random numbers. Learners come in a stack for each group;
+    rows go member by member.
     """
     own, trained = config.learners, []
     members = len(next(teacher.parameters()))
@@ -127,14 +122,8 @@ def train_stock_agents(
 ) -> Student:  # fmt: skip
     """Train fresh stock-like agents in an environment of one step.
 
-    Args:
-        env: Synthetic environment of P members; all teach the same agents, with the same noise.
-        spec: Algorithm, network, and number K of agents of each member.
-        steps: Environment steps of each agent; rounded up to whole rollouts.
-        create_graph: Whether the agents are to be differentiated w.r.t. the environment.
-
-    Returns:
-        P K agents, member by member.
+    All of P members teach the same agents, with the same noise; the result has P K agents, member
+    by member. They take so many environment steps each, rounded up to whole rollouts.
     """
     if spec.algorithm in ON_POLICY:
         length = ON_POLICY[spec.algorithm].length

@@ -23,12 +23,11 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
+from gtn_rl.modes.train import find_policy
 from gtn_rl.run import Result, go
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.imitate import Imitate
-from gtn_rl.stages.pretrain import Pretrain
-from gtn_rl.stages.search import Search
 from gtn_rl.stages.search_pairs import SearchPairs, random_pairs
 from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
@@ -94,11 +93,7 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
 
     stages: list[Stage] = [SearchPairs(task, actions, config)]
     if config.pretrain.real_steps:
-        stages = [
-            Search(task, actions, settings),
-            Pretrain(task, actions, settings),
-            Imitate(task, actions, config, teach),
-        ]
+        stages = [*find_policy(task, settings), Imitate(task, actions, config, teach)]
     if config.outer.steps:
         stages.append(teaching())
     return [*stages, judging(teaching(), config.seed)]

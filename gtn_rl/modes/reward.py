@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +23,10 @@ from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import total_costs
 from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
-from gtn_rl.loop import Stage
+from gtn_rl.modes.train import find_policy
 from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
-from gtn_rl.stages.expert import ImitateExpert, load_expert
 from gtn_rl.stages.once import Once
-from gtn_rl.stages.pretrain import Pretrain
-from gtn_rl.stages.search import Search
 from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 
@@ -87,7 +83,7 @@ def train_reward(
     if config.init:
         start, before = from_pretrained(config.init, target=task.id), total_costs(config.init)
     stages = [
-        *_policy(task, config, form),
+        *find_policy(task, config, pretrain=form == "action"),
         Once("making a reward network", make=lambda state: _first(blank, state.teacher)),
         *([_teaching(target, task, config)] if config.outer.steps else []),
         judging(_teaching(target, task, config), config.seed),
@@ -120,18 +116,6 @@ def _settings(config: TrainConfig, task: Target) -> TrainConfig:
     return config
 
 
-def _policy(task: Target, config: TrainConfig, form: str) -> list[Stage]:
-    """Find the environment whose reward or, for other forms, whose scales are the start."""
-    actions = make_actions(task.action_space, config.noise)
-    if config.init:
-        return []
-    if config.expert:
-        return [ImitateExpert(task, actions, config, load_expert(config.expert, task))]
-    if form == "action" and config.pretrain.real_steps:
-        return [Search(task, actions, config), Pretrain(task, actions, config)]
-    return [Search(task, actions, config)]
-
-
 def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
     """A reward network to start with, as the form of another is."""
     assert isinstance(env, SyntheticEnv)
@@ -145,38 +129,31 @@ def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
 
 def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> TeachLearners:
     """The stage in which learners on real dynamics are given the rewards of a network."""
+    actions = make_actions(task.action_space, config.noise)
 
     def teach(
         teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]:
         assert isinstance(teacher, RewardNetwork)
-        learners, steps = _on_real(teacher, generator, create_graph, task, config)
-        stage.charge(steps)
-        return learners
-
-    stage = TeachLearners(target, task, config, teach)
-    return stage
-
-
-def _on_real(
-    reward: RewardNetwork, generator: torch.Generator, create_graph: bool, task: Target,
-    config: TrainConfig,
-) -> tuple[Sequence[Student], int]:  # fmt: skip
-    """Fresh learners, trained on real dynamics, and how many real steps that took."""
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    actions = make_actions(task.action_space, config.noise)
-    with ExitStack() as opened:
+        seed = int(torch.randint(2**31, (1,), generator=generator))
         worlds: list[RewardedWorld] = []
 
         def world(
             reward: RewardNetwork, learners: int, episodes: int, shared: bool
         ) -> RewardedWorld:
             made = RewardedWorld(task, reward, actions, learners, episodes, seed, shared=shared)
-            worlds.append(opened.enter_context(closing(made)))
+            worlds.append(made)
             return made
 
-        trained = interact(
-            reward, world, task.observation_space.shape[0], task.action_space, config, generator,
-            seed, create_graph=create_graph,
-        )  # fmt: skip
-        return trained, sum(made.steps for made in worlds)
+        try:
+            return interact(
+                teacher, world, task.observation_space.shape[0], task.action_space, config,
+                generator, seed, create_graph=create_graph,
+            )  # fmt: skip
+        finally:
+            stage.charge(sum(made.steps for made in worlds))
+            for made in worlds:
+                made.close()
+
+    stage = TeachLearners(target, task, config, teach)
+    return stage

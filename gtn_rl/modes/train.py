@@ -75,21 +75,25 @@ def stages_of(
     target: str | Factory, task: Target, config: TrainConfig, start: SyntheticEnv
 ) -> list[Stage]:
     """What a run does: find a policy, learn dynamics where there are any, teach, judge."""
-    actions = make_actions(task.action_space, config.noise)
-    stages: list[Stage] = []
-    if config.expert:
-        expert = load_expert(config.expert, task)
-        stages.append(ImitateExpert(task, actions, config, expert))
-    elif not config.init:
-        stages.append(Search(task, actions, config))
-        if config.pretrain.real_steps:
-            stages.append(Pretrain(task, actions, config))
+    stages = find_policy(task, config)
     dynamic = bool(config.init) and read_config(config.init)["horizon"] > 1
     if config.horizon > 1 and config.dynamics.real_steps and not dynamic:
-        stages.append(learn_dynamics(task, actions, config))
+        stages.append(learn_dynamics(task, config))
     if config.outer.steps:
         stages.append(TeachLearners(target, task, config))
     return [*stages, judging(TeachLearners(target, task, config), config.seed)]
+
+
+def find_policy(task: Target, config: TrainConfig, *, pretrain: bool = True) -> list[Stage]:
+    """What finds the environment to begin with: nothing where one is given."""
+    actions = make_actions(task.action_space, config.noise)
+    if config.init:
+        return []
+    if config.expert:
+        return [ImitateExpert(task, actions, config, load_expert(config.expert, task))]
+    if pretrain and config.pretrain.real_steps:
+        return [Search(task, actions, config), Pretrain(task, actions, config)]
+    return [Search(task, actions, config)]
 
 
 def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, float]]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.actions import Actions, make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Rollout, Target
 from gtn_rl.inner.optimal import optimal_policy
@@ -23,12 +23,13 @@ _STEPS_PER_UPDATE = 25
 """Real steps for each update of the fit; each is seen in 40 of them."""
 
 
-def learn_dynamics(task: Target, actions: Actions, config: TrainConfig) -> Once:
+def learn_dynamics(task: Target, config: TrainConfig) -> Once:
     """The stage: transitions of what the optimal policy does and of what anyone might do."""
 
     def act(state: State) -> tuple[dict[str, float], int]:
         env, seed = state.teacher, derive(config.seed, _STREAM)
         assert isinstance(env, SyntheticEnv)
+        actions = make_actions(task.action_space, config.noise)
         rollout, steps = explore(env, task, actions, config.dynamics.real_steps, seed)
         errors = fit_dynamics(env, task, rollout, derive(config.seed, _STREAM, 2))
         return {"surrogate": -sum(errors.values())}, steps
