@@ -115,12 +115,5 @@ class SyntheticVecEnv(VecEnv):
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
-def make_sb3_env(
-    artifact: str | Path | SyntheticEnv,
-    n_envs: int = 1,
-    seed: int | None = None,
-    *,
-    budget: int | None = None,
-) -> SyntheticVecEnv:
-    """A native `VecEnv` of N synthetic environments; arguments as of `SyntheticVecEnv`."""
-    return SyntheticVecEnv(artifact, n_envs, seed, budget=budget)
+make_sb3_env = SyntheticVecEnv
+"""A native `VecEnv` of N synthetic environments."""

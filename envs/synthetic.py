@@ -179,7 +179,7 @@ class SyntheticEnv(nn.Module):
 
     def like(self, members: int, **settings: Any) -> SyntheticEnv:
         """Untrained environments of this shape and scale, but for the given settings."""
-        own = {
+        own: dict[str, Any] = {
             "target": self.target, "hidden": self.hidden, "horizon": self.horizon,
             "states": self.states, "phases": [Phase()] * self.num_phases, "budget": self.budget,
         }  # fmt: skip

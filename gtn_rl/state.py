@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,24 @@ def load_sized(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if own.shape != tensor.shape:
             own.data = tensor.clone()
     module.load_state_dict(state)
+
+
+def saving(*names: str) -> tuple[Callable[..., dict[str, Any]], Callable[..., None]]:
+    """`state_dict` and `load_state_dict` of objects whose state is in these attributes."""
+
+    def state_dict(self: Any) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in names}
+        return {name: x.state_dict() if hasattr(x, "state_dict") else x for name, x in own.items()}
+
+    def load_state_dict(self: Any, state: Mapping[str, Any]) -> None:
+        for name in names:
+            own = getattr(self, name)
+            if hasattr(own, "load_state_dict"):
+                own.load_state_dict(state[name])
+            else:
+                setattr(self, name, state[name])
+
+    return state_dict, load_state_dict
 
 
 @dataclass

@@ -25,8 +25,7 @@ from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.modes.train import find_policy
 from gtn_rl.run import Result, go
-from gtn_rl.stages.base import untrained
-from gtn_rl.stages.once import Once
+from gtn_rl.stages.base import Once, untrained
 from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 

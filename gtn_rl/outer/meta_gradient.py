@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from gtn_rl.agents.learners import Stack
 from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.state import saving
 
 Objective = Callable[[Sequence[Any]], Tensor]
 """A scalar to maximise, for trained learners; differentiable in their parameters."""
@@ -47,6 +48,8 @@ def meta_gradient(
 class Averaged:
     """The moving average of a teacher's parameters, which their owner changes."""
 
+    state_dict, load_state_dict = saving("module")
+
     def __init__(self, teacher: nn.Module, decay: float) -> None:
         def blend(average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
             # The plain mean until it is longer than the decay's memory: no bias to the start.
@@ -67,6 +70,8 @@ class MetaGradient:
         averaging: Decay of the moving average of the teacher's parameters.
         again: Trains the learners of an outer step again, for every update but the first.
     """
+
+    state_dict, load_state_dict = saving("_teacher", "_averaged", "_optimizer")
 
     def __init__(
         self, teacher: nn.Module, rate: Callable[[int], float], *, max_norm: float = 1.0,
@@ -120,15 +125,3 @@ class MetaGradient:
         self._optimizer.param_groups[0]["lr"] = learning_rate
         self._optimizer.step()
         return Update(float(value), norm)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "teacher": self._teacher.state_dict(),
-            "average": self._averaged.module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._teacher.load_state_dict(state["teacher"])
-        self._averaged.module.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,12 +1,12 @@
-"""What most stages have in common, to be called and not inherited."""
+"""What stages have in common, to be called and not inherited; stages of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.presentation import Phase
@@ -15,8 +15,10 @@ from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.seeding import derive
+from gtn_rl.state import State, saving
 
 T = TypeVar("T")
+_KIND = "evaluation_of_"
 
 
 def ignore(*_: Any) -> None:
@@ -36,6 +38,68 @@ def never(*_: Any) -> bool:
 def unchanged(_: Any, teachers: T, step: int) -> T:
     """The `train` of a stage whose learners need no training, or train where they are scored."""
     return teachers
+
+
+class Keep:
+    """An estimator that leaves its teacher to others."""
+
+    tell = nothing
+    state_dict, load_state_dict = saving("teacher")
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self.teacher = teacher
+
+    def ask(self, step: int) -> nn.Module:
+        return self.teacher
+
+
+class Once:
+    """A stage whose one step is a function of what the stages before left.
+
+    Args:
+        name: What goes on, in words.
+        act: Changes the teacher in place or measures it; gives log entries and real steps. The
+            stage has no step at all if not given.
+        make: The teacher, if it is to be another one.
+    """
+
+    every, competes = 1, True
+    reset = close = ignore
+    train, converged = unchanged, never
+    state_dict, load_state_dict = saving("_row")
+
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[State], tuple[dict[str, float], int]] | None = None,
+        make: Callable[[State], nn.Module] = lambda state: state.teacher,
+    ) -> None:
+        self.name, self._act, self._make = name, act, make
+
+    def begin(self, state: State) -> None:
+        self._state, self.estimator = state, Keep(self._make(state))
+        self._row: dict[str, float] = {}
+        self._taken = 0
+
+    def objective(self, trained: nn.Module, step: int) -> None:
+        assert self._act is not None
+        self._row, self._taken = self._act(self._state)
+
+    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
+        return self._row
+
+    def shares(self, step: int) -> Mapping[str, float]:
+        return {"done": float(step) if self._act else 1.0}
+
+    def spent(self) -> int:
+        new, self._taken = self._taken, 0
+        return new
+
+    def end(self, state: State) -> None:
+        """Hand on the teacher, and the scores of learners by their names."""
+        state.teacher = self.estimator.teacher
+        kinds = [name for name in self._row if name.startswith(_KIND)]
+        state.returns |= {name.removeprefix(_KIND): self._row[name] for name in kinds}
 
 
 def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEnv:

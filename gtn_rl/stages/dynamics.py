@@ -13,7 +13,7 @@ from gtn_rl.envs.targets import RealEnvs, Rollout, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import halves
-from gtn_rl.stages.once import Once
+from gtn_rl.stages.base import Once
 from gtn_rl.state import State
 
 _STREAM = 7

@@ -23,7 +23,7 @@ from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
 from gtn_rl.stages.base import ignore, moments, never, returns_of, unchanged, untrained
 from gtn_rl.stages.show import gain_of, show
-from gtn_rl.state import State
+from gtn_rl.state import State, saving
 
 _STREAM = 10
 _COPIES, _LENGTH, _EPISODES = 16, 512, 16
@@ -97,6 +97,8 @@ def load_expert(text: str, task: Target) -> Policy:
 class Regression:
     """Least squares, or cross-entropy of what is best, of a teacher's optimal policy."""
 
+    state_dict, load_state_dict = saving("teacher", "_optimizer")
+
     def __init__(self, env: SyntheticEnv, seed: int) -> None:
         self.teacher, self._seed = env, seed
         self._optimizer = torch.optim.Adam([env.reward_parameters], _RATE)
@@ -129,13 +131,6 @@ class Regression:
             error = loss.detach()
         return {"surrogate": -float(error)}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"env": self.teacher.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.teacher.load_state_dict(state["env"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
 
 @dataclass
 class ImitateExpert:
@@ -147,6 +142,7 @@ class ImitateExpert:
     expert: Policy
     name, every, competes = "imitating the expert", 1, True
     reset, train, converged = ignore, unchanged, never
+    state_dict, load_state_dict = saving("_met", "_returns", "_length", "_gain")
 
     def begin(self, state: State) -> None:
         self.estimator = Regression(untrained(self.task, self.config), self.config.seed)
@@ -234,12 +230,3 @@ class ImitateExpert:
     def close(self) -> None:
         self._real.close()
         self._exam.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "met": self._met, "returns": self._returns, "length": self._length, "gain": self._gain
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._met, self._returns = state["met"], state["returns"]
-        self._length, self._gain = state["length"], state["gain"]

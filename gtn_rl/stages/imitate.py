@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import by_kind, ignore, moments, never
 from gtn_rl.stages.search_pairs import random_pairs
-from gtn_rl.state import State
+from gtn_rl.state import State, saving
 
 _STREAM = 102
 _BATCH, _KEPT = 256, 2048
@@ -40,6 +39,7 @@ class Imitate:
     name, competes = "imitating the expert", True
     reset = end = ignore
     converged = never
+    state_dict, load_state_dict = saving("_visited")
 
     def __init__(self, task: Target, actions: Actions, config: DistillConfig, teach: Teach) -> None:
         self.task, self.actions, self.config, self.teach = task, actions, config, teach
@@ -118,9 +118,3 @@ class Imitate:
 
     def close(self) -> None:
         self._exam.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"visited": self._visited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._visited = state["visited"]

@@ -17,7 +17,7 @@ from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator, log_uniform
 from gtn_rl.stages.base import goal_of, ignore, nothing, returns_of, untrained
-from gtn_rl.state import State, load_sized
+from gtn_rl.state import State, load_sized, saving
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous actions: some tasks need bold ones, some timid."""
@@ -134,6 +134,7 @@ class Search:
     config: TrainConfig
     name, every, competes = "searching a start", 1, True
     reset, evaluate = ignore, nothing
+    state_dict, load_state_dict = saving("_random")
 
     def begin(self, state: State) -> None:
         self.estimator = Mutation(self.task, self.config)
@@ -215,12 +216,6 @@ class Search:
     def close(self) -> None:
         for real in self._real.values():
             real.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"random": self._random}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._random = state["random"]
 
 
 def ahead(scores: Tensor, goal: float | None) -> Tensor:

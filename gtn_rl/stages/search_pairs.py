@@ -21,7 +21,7 @@ from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import ignore, moments, never, nothing
-from gtn_rl.state import State, load_sized
+from gtn_rl.state import State, load_sized, saving
 
 # Streams of random numbers besides those of other stages.
 _SCALE, _PAIRS, _SEARCH, _CRITIC = 100, 101, 104, 105
@@ -108,6 +108,7 @@ class SearchPairs:
     name, every, competes = "searching a start", 1, True
     reset = close = ignore
     evaluate, converged = nothing, never
+    state_dict, load_state_dict = saving("_random", "_known")
 
     def begin(self, state: State) -> None:
         self.estimator = Selection(self.task, self.config)
@@ -167,9 +168,3 @@ class SearchPairs:
         state.teacher, state.returns["random"] = pairs, self._random
         source = generator(self.config.seed, _CRITIC)
         state.critic = Critic(pairs.mean, pairs.std, generator=source)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"random": self._random, "known": self._known}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._random, self._known = state["random"], state["known"]

@@ -28,8 +28,7 @@ from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strateg
 from gtn_rl.outer.executors import make_executor
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import by_kind, goal_of, ignore
-from gtn_rl.stages.once import Once
+from gtn_rl.stages.base import Once, by_kind, goal_of, ignore
 from gtn_rl.state import State
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
