@@ -80,10 +80,8 @@ def train(
 ) -> Learners[Any]:  # fmt: skip
     """The learners after T optimizer steps; differentiable w.r.t. the batches.
 
-    Args:
-        steps: T; as many as there are batches if not given.
-        rates: Learning rate of each step, `[T]`, if they are not the learners' own.
-        create_graph: Whether the result is to be differentiated w.r.t. the batches.
+    T is the number of batches if `steps` is not given; `rates` are learning rates `[T]` of steps,
+    if they are not the learners' own.
     """
     algorithm, steps = learners.algorithm, len(batches) if steps is None else steps
     reuse, passes = algorithm.reuse, algorithm.reuse // algorithm.epochs

@@ -187,8 +187,7 @@ def squashed(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 class DiscreteSAC:
     """Soft actor-critic for discrete actions (Christodoulou 2019, arXiv 1910.07207).
 
-    Args:
-        alpha: Weight of the entropy.
+    `alpha` is the weight of the entropy.
     """
 
     alpha: float = 0.1

@@ -88,11 +88,7 @@ def fold(
     Networks learn on observations of mean 0 and deviation 1 and on actions in half ranges; the
     scales go into their first and last layers, so that what remains is a plain network.
 
-    Args:
-        mean: `[O]`.
-        std: `[O]`.
-        middle: Of the outputs, `[A]`.
-        half: Their half range, `[A]`.
+    `mean` and `std` are `[O]`, `middle` and `half` range of the outputs `[A]`.
     """
     layers = learners.networks.shapes[0].layers(learners.parameters)
     weight, bias = layers[0]

@@ -98,9 +98,7 @@ def draw(
 
     Those that differ only in width, activation or loss share a stack. All members of a population
     get the same learners, so that their results differ by what the members teach alone.
-
-    Args:
-        members: Population size P; each part of a stack holds its rows member by member.
+    Each part of a stack holds its rows member by member.
 
     Raises:
         UsageError: An algorithm that does not handle the action space.

@@ -33,11 +33,7 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with heavy-ball momentum, as `torch.optim.SGD`.
-
-    Args:
-        momentum: Decay of the accumulated gradient.
-    """
+    """Stochastic gradient descent with heavy-ball momentum, as `torch.optim.SGD`."""
 
     momentum: float = 0.0
 

@@ -61,11 +61,9 @@ def descend(
 ) -> Weights:  # fmt: skip
     """Parameters and optimizer after one step.
 
-    Args:
-        gradient: Descent directions `[K, D]` at parameters. They are another tensor than those of
-            `weights`, which whatever is held fixed may depend on.
-        rate: Step sizes `[K, 1]`.
-        max_norm: Rows of the gradient are shortened to this norm.
+    `gradient` gives descent directions `[K, D]`, shortened to `max_norm`, at parameters that are
+    another tensor than those of `weights`, which whatever is held fixed may depend on. Step sizes
+    are `[K, 1]`.
     """
     parameters, moments = weights
     here = parameters.view_as(parameters) if create_graph else parameters.detach()

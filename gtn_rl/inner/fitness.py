@@ -57,10 +57,8 @@ class Fitness:
     All members teach the same learners, and these start from the same real states, which all
     learners of a member share.
 
-    Args:
-        blank: So many teachers, their parameters to be replaced.
-        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
-            given.
+    `blank` makes so many teachers, their parameters to be replaced; they train learners by the
+    inner loop in a synthetic environment if `teach` is not given.
     """
 
     def __init__(
@@ -78,11 +76,7 @@ class Fitness:
             self._real.close()
 
     def __call__(self, population: Tensor, step: int) -> tuple[Tensor, int]:
-        """Returns `[P, K]`, a column for each kind of learner, and real steps.
-
-        Args:
-            population: Parameters of P teachers, `[P, D]`.
-        """
+        """Returns `[P, K]`, by kind of learner, of teachers' parameters `[P, D]`; real steps."""
         # Some members at a time: what their learners work on then stays in the processor's cache.
         config = self._config
         batched = sum(group.count for group in config.groups if not group.whole)

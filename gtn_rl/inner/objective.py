@@ -19,10 +19,7 @@ class Critic(nn.Module):
 
     It is shared by all learners and kept across outer steps. The units follow the returns it is
     fitted to, so that no task's reward scale needs a setting.
-
-    Args:
-        mean: Mean of the target's observations, `[O]`.
-        std: Their standard deviation, `[O]`.
+    `mean` and `std` are those of the target's observations, `[O]`.
     """
 
     mean: Tensor
@@ -130,11 +127,7 @@ def surrogate(policy: Act, experience: Experience, actions: Actions, clip: float
 
 
 def agreement(policy: Act, expert: Act, observation: Tensor, actions: Actions) -> Tensor:
-    """How well learners agree with an expert, to be maximised: no real step is needed.
-
-    Args:
-        observation: Where, `[K, M, O]`.
-    """
+    """How well learners agree with an expert at `[K, M, O]`: no real step is needed."""
     with torch.no_grad():
         wanted = expert(observation.flatten(0, 1).unsqueeze(0)).view(*observation.shape[:2], -1)
     return -actions.distance(policy(observation), wanted).mean()
@@ -146,11 +139,7 @@ def advantages(
     """Generalized advantages `[K, L, N]`; 0 where a step only reset an environment.
 
     Values are bootstrapped where an episode was truncated or the rollout ends, not where an episode
-    terminated.
-
-    Args:
-        value: Values `[K, L, N]` of `rollout.observation`.
-        next_value: Values `[K, L, N]` of `rollout.next_observation`.
+    terminated. Values `[K, L, N]` are of `rollout.observation` and `rollout.next_observation`.
     """
     going = rollout.valid & ~(rollout.terminated | rollout.truncated)
     delta = rollout.reward + discount * next_value * ~rollout.terminated - value

@@ -37,9 +37,8 @@ def optimal_policy(env: SyntheticEnv, observation: Tensor) -> Tensor:
 class Optimal:
     """Optimal policies among other learners: what agents learn that train for longer than those.
 
-    Args:
-        count: Learners of each, all alike: their weight among the others.
-        parameters: One row for each environment, `[P, D]`, or for each of its learners.
+    There are `count` learners of each of P environments, all alike: their weight among the others.
+    Parameters are a row `[D]` for each learner, or for each environment.
     """
 
     env: SyntheticEnv

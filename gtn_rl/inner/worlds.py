@@ -25,9 +25,8 @@ _STARTS = 512
 class SyntheticWorld:
     """P synthetic environments with K learners each and N episodes for each learner; R = P K.
 
-    Args:
-        through: Whether gradients run along episodes, through all states, instead of one step.
-        shared: Whether the learners of all members see the same random numbers.
+    Gradients run along episodes, through all states, or through one step. The learners of all
+    members see the same random numbers where these are `shared`.
     """
 
     def __init__(
@@ -119,10 +118,7 @@ class RewardedWorld:
     """P rewards with K learners each and N real episodes for each learner; R = P K.
 
     Unlike a synthetic world it cannot be run twice from one place: no gradient checkpointing.
-    The real episodes of all members start alike.
-
-    Args:
-        shared: Whether the learners of all members see the same random numbers.
+    The real episodes of all members start alike; random numbers are shared as in a synthetic one.
     """
 
     def __init__(

@@ -111,8 +111,7 @@ def _complete(
 class Processes:
     """A pool of processes on this machine; one that dies or hangs is replaced.
 
-    Args:
-        timeout: Seconds after which a generation's unfinished tasks count as hung.
+    A generation's tasks that are unfinished after `timeout` seconds count as hung.
     """
 
     def __init__(self, job: Job, workers: int, timeout: float, retries: int = 1) -> None:
@@ -154,7 +153,6 @@ class Ray:
     Args:
         workers: Tasks at once; of a Ray that is started here, also its cores.
         address: Of a running cluster, e.g. `"auto"`; a Ray of this machine is started if empty.
-        timeout: Seconds after which a generation's unfinished tasks count as hung.
 
     Raises:
         MissingExtraError: Ray is not installed.

@@ -51,8 +51,7 @@ class TeachLearners:
     """Learners of a teacher, scored by their real return.
 
     Args:
-        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
-            given.
+        teach: How a teacher trains learners, if not by the inner loop in a synthetic environment.
         learners: How many learners a teacher trains, where the settings do not say so.
         epochs: Updates of the meta-gradient by one batch of real experience.
         averaging: Decay of the average that the meta-gradient keeps of the teacher.
