@@ -89,7 +89,7 @@ class RewardNetwork(nn.Module):
             raise UsageError(f"terms are for the form state, not for {form}")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         self.target, self.form, self.additive, self.terms = target, form, additive, terms
-        self.hidden, self.members, self.discount = tuple(hidden), members, discount
+        self.hidden, self.discount = tuple(hidden), discount
         size = self.observation_space.shape[0]
         count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
@@ -106,6 +106,11 @@ class RewardNetwork(nn.Module):
             with torch.no_grad():
                 for last in self.network.layers(self.network_parameters)[-1]:
                     last.zero_()
+
+    @property
+    def members(self) -> int:
+        """P."""
+        return len(self.network_parameters)
 
     @classmethod
     def of(cls, env: SyntheticEnv, *, additive: bool = False) -> RewardNetwork:

@@ -113,7 +113,7 @@ class SyntheticEnv(nn.Module):
             raise UsageError("phases must be one or more")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         self.target, self.horizon, self.budget = target, horizon, budget
-        self.hidden, self.members = tuple(hidden), members
+        self.hidden = tuple(hidden)
         size = self.observation_space.shape[0]
         self.observation_size = size
         self.noise_size = size + 2
@@ -190,6 +190,11 @@ class SyntheticEnv(nn.Module):
         if min(self.horizon, other.horizon) > 1:
             other.step_size = self.step_size.clone()
         return other
+
+    @property
+    def members(self) -> int:
+        """P."""
+        return len(self.reward_parameters)
 
     @property
     def num_phases(self) -> int:

@@ -79,7 +79,9 @@ def saving(*names: str) -> tuple[Callable[..., dict[str, Any]], Callable[..., No
     def load_state_dict(self: Any, state: Mapping[str, Any]) -> None:
         for name in names:
             own = getattr(self, name)
-            if hasattr(own, "load_state_dict"):
+            if isinstance(own, nn.Module):
+                load_sized(own, state[name])
+            elif hasattr(own, "load_state_dict"):
                 own.load_state_dict(state[name])
             else:
                 setattr(self, name, state[name])

@@ -18,7 +18,6 @@ def with_rows(teacher: M, rows: Tensor) -> M:
     other = copy.copy(teacher)
     # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
     other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
-    other.members = len(rows)  # type: ignore[assignment]
     return other
 
 

@@ -69,7 +69,7 @@ def side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any,
 def greedy_returns(
     agent: BaseAlgorithm, target: str | Factory, episodes: int, seed: int
 ) -> NDArray[np.float64]:
-    """Undiscounted returns `[episodes]` of an agent's deterministic policy in a real environment."""
+    """Undiscounted returns `[episodes]` of an agent's deterministic policy in the real task."""
     from gtn_rl.agents.sb3 import greedily
 
     envs = side_by_side(target, episodes)

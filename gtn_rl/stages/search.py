@@ -17,7 +17,7 @@ from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator, log_uniform
 from gtn_rl.stages.base import goal_of, ignore, nothing, returns_of, untrained
-from gtn_rl.state import State, load_sized, saving
+from gtn_rl.state import State, saving
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous actions: some tasks need bold ones, some timid."""
@@ -45,18 +45,18 @@ class Found(NamedTuple):
 class Mutation:
     """Fresh environments first, then mutated copies of the better ones."""
 
+    state_dict, load_state_dict = saving(
+        "scaled", "over", "_any", "mean", "std", "teacher", "_parents"
+    )
+
     def __init__(self, task: Target, config: TrainConfig) -> None:
         self._task, self._config = task, config
         size = task.observation_space.shape[0]
         self.mean, self.std = torch.zeros(size), torch.ones(size)
         self.scaled = self.over = False
-        self.best = untrained(task, config)
+        self.teacher = untrained(task, config)
         self._parents = untrained(task, config)
         self._any = False
-
-    @property
-    def teacher(self) -> SyntheticEnv:
-        return self.best
 
     def ask(self, step: int) -> SyntheticEnv:
         config = self._config
@@ -83,7 +83,7 @@ class Mutation:
         if not ahead.any():
             scores = torch.where(scores == scores.max(), seen.extent(), -torch.inf)
         order = scores.argsort(descending=True)
-        self.best = population.select(order[:1])
+        self.teacher = population.select(order[:1])
         if count > 1 and (self.scaled or not ahead.any()):
             self._parents = population.select(order[: max(count // 8, 1)])
             self._any = True
@@ -93,22 +93,6 @@ class Mutation:
             self.mean, self.std = seen.moments(chosen)
             self.scaled = bool(ahead.any())
         return {"return": float(score.returns.mean()), "return_best": float(score.returns.max())}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "flags": [self.scaled, self.over, self._any],
-            "mean": self.mean,
-            "std": self.std,
-            "best": self.best.state_dict(),
-            "parents": self._parents.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scaled, self.over, self._any = state["flags"]
-        self.mean, self.std = state["mean"], state["std"]
-        load_sized(self.best, state["best"])
-        load_sized(self._parents, state["parents"])
-        self._parents.members = len(self._parents.reward_parameters)
 
 
 @dataclass
@@ -209,7 +193,7 @@ class Search:
         return new
 
     def end(self, state: State) -> None:
-        state.teacher = self.estimator.best
+        state.teacher = self.estimator.teacher
         if self._random is not None:
             state.returns["random"] = self._random
 
