@@ -9,7 +9,6 @@ environment's dynamics are learned through one step ahead, by the value of where
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from gtn_rl.agents.learners import Acts, Learners, Networks
 from gtn_rl.agents.optim import Optimizer
-from gtn_rl.agents.unroll import descend, gradient_of, unroll
+from gtn_rl.agents.unroll import Weights, descend, unroll
 
 Columns = tuple[Tensor, ...]
 
@@ -110,7 +109,7 @@ class Interactive(Acts, Protocol):
     ) -> Columns: ...  # fmt: skip
     def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]: ...
     def loss(
-        self, networks: Networks, parameters: Tensor, batch: Columns, entropy: Tensor
+        self, networks: Any, parameters: Tensor, batch: Columns, entropy: Tensor | None
     ) -> Tensor: ...
 
 
@@ -143,10 +142,9 @@ def train(
             with torch.set_grad_enabled(graph):
                 memory = algorithm.prepare(networks, weights[0], memory, start, world, segment)
             for batch in algorithm.batches(memory, source):
-                loss = partial(algorithm.loss, networks, batch=batch, entropy=learners.entropy)
-                weights = descend(
-                    weights, gradient_of(loss, graph), algorithm.optimizer,
-                    learners.learning_rate, graph, algorithm.max_norm,
+                weights = update(
+                    algorithm, networks, weights, batch, learners.learning_rate, graph,
+                    learners.entropy,
                 )  # fmt: skip
         return weights, place, memory
 
@@ -158,6 +156,19 @@ def train(
         segment=segments, parameters=world.parameters,
     )  # fmt: skip
     return learners.with_parameters(weights[0])
+
+
+def update(
+    algorithm: Interactive, networks: Any, weights: Weights, batch: Columns, rate: Tensor,
+    graph: bool, entropy: Tensor | None = None,
+) -> Weights:  # fmt: skip
+    """Parameters and optimizer after one step on a batch."""
+
+    def gradient(here: Tensor) -> Tensor:
+        loss = algorithm.loss(networks, here, batch, entropy).sum()
+        return torch.autograd.grad(loss, here, create_graph=graph)[0]
+
+    return descend(weights, gradient, algorithm.optimizer, rate, graph, algorithm.max_norm)
 
 
 def _gather(

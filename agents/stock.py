@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gtn_rl.agents.interactive import update
 from gtn_rl.agents.interactive_algorithms import DQN, ActorCritic
 from gtn_rl.agents.learners import Acts, Learners, Networks, Part
 from gtn_rl.agents.losses import sharpness
 from gtn_rl.agents.optim import Adam, RMSprop
-from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
+from gtn_rl.agents.unroll import EPS_ROOT, unroll
 from gtn_rl.networks import MLP, actor, orthogonal, uniform, widen
 
 Reward = Callable[[Tensor, Tensor], Tensor]
@@ -159,11 +159,7 @@ def _on_policy(
                 # An episode is one step: its return is the reward.
                 columns = (observation, action, old, gained - value, gained)
                 for batch in algorithm.batches(columns, source):
-                    loss = partial(algorithm.loss, twins, batch=batch, entropy=None)
-                    weights = descend(
-                        weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
-                        algorithm.max_norm,
-                    )  # fmt: skip
+                    weights = update(algorithm, twins, weights, batch, rates, graph)
         return data, weights
 
     return run, total, segment
@@ -184,18 +180,14 @@ def _off_policy(
     """Updates from all episodes, remembered from the first one on, and how many there are."""
     networks, interval, size = Networks((network,)), algorithm.length, network.sizes[0]
     total = steps // interval
-    number = torch.arange(1, steps + 1)
-    share = 1 - (1 - algorithm.random) * number / (algorithm.explore * steps)
+    step = torch.arange(1, steps + 1)
+    share = 1 - (1 - algorithm.random) * step / (algorithm.explore * steps)
     share = share.clamp_min(algorithm.random)
     share[:LEARNING_STARTS] = 1.0
     at_random = torch.rand(steps, generator=generator) < share
     any_action = torch.randint(network.sizes[-1], (steps,), generator=generator)
-    index = torch.stack(
-        [
-            torch.randint(stop, (algorithm.batch_size,), generator=generator)
-            for stop in range(interval, total * interval + 1, interval)
-        ]
-    )
+    stops, shape = range(interval, total * interval + 1, interval), (algorithm.batch_size,)
+    index = torch.stack([torch.randint(stop, shape, generator=generator) for stop in stops])
 
     def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
         data, weights, taken = state
@@ -203,22 +195,18 @@ def _off_policy(
         rates = data.new_full((len(data), 1), rate)
         with torch.set_grad_enabled(graph):
             remembered = data[:, index[begin:stop].flatten()].split(algorithm.batch_size, 1)
-        for update, episodes in zip(range(begin, stop), remembered, strict=True):
-            new = slice(update * interval, (update + 1) * interval)
+        for number, episodes in zip(range(begin, stop), remembered, strict=True):
+            new = slice(number * interval, (number + 1) * interval)
             with torch.no_grad():
                 greedy = network(weights[0], data[:, new, :size]).argmax(-1)
             taken[:, new] = torch.where(at_random[new], any_action[new], greedy)
             if new.stop > LEARNING_STARTS:
-                action = taken[:, index[update]]
+                action = taken[:, index[number]]
                 observation, lesson = episodes.tensor_split([size], -1)
                 with torch.set_grad_enabled(graph):
                     target = reward(lesson, action)
                 batch = (observation, action, target)
-                loss = partial(algorithm.loss, networks, batch=batch, entropy=None)
-                weights = descend(
-                    weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
-                    algorithm.max_norm,
-                )  # fmt: skip
+                weights = update(algorithm, networks, weights, batch, rates, graph)
         return data, weights, taken
 
     return run, total

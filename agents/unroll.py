@@ -77,11 +77,6 @@ def descend(
         return optimizer.step(parameters, direction, moments, rate)
 
 
-def gradient_of(loss: Callable[[Tensor], Tensor], graph: bool) -> Callable[[Tensor], Tensor]:
-    """Gradients `[K, D]` of losses `[K]`, as functions of the parameters."""
-    return lambda here: torch.autograd.grad(loss(here).sum(), here, create_graph=graph)[0]
-
-
 def shorten(gradient: Tensor, norm: float) -> Tensor:
     """Rows `[R, D]` that are no longer than a norm, as `torch.nn.utils.clip_grad_norm_` does."""
     length = (gradient.square().sum(1, keepdim=True) + EPS_ROOT).sqrt()
