@@ -22,7 +22,7 @@ from gtn_rl.inner.gradients import M, clip_data_to_median, one_per_learner
 from gtn_rl.inner.optimal import Optimal
 from gtn_rl.inner.worlds import SyntheticWorld
 from gtn_rl.networks import MLP
-from gtn_rl.spaces import action_size, halves
+from gtn_rl.spaces import action_size, halves, to_unit
 
 _TOGETHER = 8192
 """Observations of all members that an environment looks at together."""
@@ -135,16 +135,14 @@ def train_stock_agents(
         data = _lessons(env, noise, progress).view(env.members * spec.count, steps, -1)
     if env.members == 1:
         clip_data_to_median(data, env.std)
-    scale = halves(space, dtype) if isinstance(space, spaces.Box) else None
 
     def reward(lesson: Tensor, action: Tensor) -> Tensor:
-        if scale is not None:
-            action = ((action - scale[0]) / scale[1]).clamp(-1, 1)
-        return env.reward(lesson, action)
+        return env.reward(lesson, to_unit(space, action))
 
     return train_stock_like(
         spec.algorithm, MLP((size, *spec.hidden, action_size(space)), spec.activation), spec.count,
-        data, reward, generator, continuous=scale is not None, create_graph=create_graph, last=last,
+        data, reward, generator, continuous=isinstance(space, spaces.Box),
+        create_graph=create_graph, last=last,
     )  # fmt: skip
 
 

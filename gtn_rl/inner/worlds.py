@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.interactive import Judged, Place, Segment
@@ -16,7 +14,7 @@ from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
 from gtn_rl.errors import UsageError
-from gtn_rl.spaces import halves
+from gtn_rl.spaces import to_unit
 
 _STARTS = 512
 """First observations drawn ahead; episodes start from them at random."""
@@ -41,7 +39,6 @@ class SyntheticWorld:
         dtype = env.reward_parameters.dtype
         self._noise = torch.randn(_STARTS, env.noise_size, generator=source, dtype=dtype)
         self._starts = torch.empty(0)
-        self._unit = _to_unit(env.action_space, dtype)
         self.uniform = _Uniform(env.members, (learners, episodes), shared, dtype)
 
     @property
@@ -109,9 +106,10 @@ class SyntheticWorld:
 
     def _taken(self, action: Tensor) -> Tensor:
         """Actions of the learners as the environments have them, `[P, rest]` or `[P, rest, A]`."""
-        if self._unit is None:
-            return action.reshape(self._env.members, -1)
-        return self._flat(self._unit(action))
+        unit = to_unit(self._env.action_space, action)
+        if unit.is_floating_point():
+            return self._flat(unit)
+        return unit.reshape(self._env.members, -1)
 
 
 class RewardedWorld:
@@ -132,7 +130,6 @@ class RewardedWorld:
         seeds = [(seed + index) % 2**31 for index in range(rows * episodes)]
         self._seeds = seeds * (self._shape[0] // rows)
         self._real: list[Tensor] = []
-        self._unit = _to_unit(task.action_space, torch.float32)
         self.uniform = _Uniform(reward.members, (learners, episodes), shared, torch.float32)
         self.steps = 0
 
@@ -170,14 +167,14 @@ class RewardedWorld:
         return after, following, done, last
 
     def judge(self, segment: Segment) -> Judged:
-        action = segment.action if self._unit is None else self._unit(segment.action)
+        action = to_unit(self._reward.action_space, segment.action)
 
         def flat(rows: Tensor, axes: int) -> Tensor:
             return rows.reshape(self._reward.members, -1, *rows.shape[rows.dim() - axes :])
 
         reward = self._reward(
             flat(segment.observation, 1),
-            flat(action, 0 if self._unit is None else 1),
+            flat(action, int(action.is_floating_point())),
             flat(segment.following, 1),
             flat(torch.stack(self._real, 1), 0),
             flat(segment.last, 0),
@@ -214,13 +211,3 @@ class _Uniform:
         if not self.shared:
             return drawn
         return drawn.expand(self.members, *drawn.shape).flatten(0, 1)
-
-
-def _to_unit(
-    space: spaces.Discrete | spaces.Box, dtype: torch.dtype
-) -> Callable[[Tensor], Tensor] | None:
-    """From continuous actions to [-1, 1]; none where actions are discrete."""
-    if isinstance(space, spaces.Discrete):
-        return None
-    middle, half = halves(space, dtype)
-    return lambda action: ((action - middle) / half).clamp(-1, 1)

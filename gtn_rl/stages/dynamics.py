@@ -12,7 +12,7 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Rollout, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
-from gtn_rl.spaces import halves
+from gtn_rl.spaces import to_unit
 from gtn_rl.stages.base import Once
 from gtn_rl.state import State
 
@@ -69,10 +69,8 @@ def fit_dynamics(env: SyntheticEnv, task: Target, rollout: Rollout, seed: int) -
     """
     valid = rollout.valid[0]
     before, after = rollout.observation[0][valid], rollout.next_observation[0][valid]
-    action, ended = rollout.action[0][valid], rollout.terminated[0][valid].float()
-    if action.is_floating_point():
-        middle, half = halves(task.action_space)  # type: ignore[arg-type]
-        action = ((action - middle) / half).clamp(-1, 1)
+    action = to_unit(task.action_space, rollout.action[0][valid])
+    ended = rollout.terminated[0][valid].float()
     env.step_size.copy_(((after - before) / env.std).std(0).clamp_min(1e-3))
     unit = env.std * env.step_size
     optimizer = torch.optim.Adam([env.dynamics_parameters], _LEARNING_RATE)
