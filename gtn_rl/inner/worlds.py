@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class SyntheticWorld:
         dtype = env.reward_parameters.dtype
         self._noise = torch.randn(_STARTS, env.noise_size, generator=source, dtype=dtype)
         self._starts = torch.empty(0)
-        self.uniform = _Uniform(env.members, (learners, episodes), shared, dtype)
+        self.uniform = _uniform(env.members, (learners, episodes), shared, dtype)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -130,7 +130,7 @@ class RewardedWorld:
         seeds = [(seed + index) % 2**31 for index in range(rows * episodes)]
         self._seeds = seeds * (self._shape[0] // rows)
         self._real: list[Tensor] = []
-        self.uniform = _Uniform(reward.members, (learners, episodes), shared, torch.float32)
+        self.uniform = _uniform(reward.members, (learners, episodes), shared, torch.float32)
         self.steps = 0
 
     def close(self) -> None:
@@ -195,19 +195,14 @@ class RewardedWorld:
         return torch.as_tensor(array.astype(np.float32)).view(*self._shape, -1)
 
 
-@dataclass(frozen=True)
-class _Uniform:
-    """Uniform numbers `[R, N, *size]`, R = P K, the same for each of P members where shared."""
+def _uniform(
+    members: int, shape: tuple[int, int], shared: bool, dtype: torch.dtype
+) -> Callable[..., Tensor]:
+    """Draws numbers `[R, N, *size]`, R = P K, the same for each of P members where shared."""
+    rows = shape[0] if shared else shape[0] * members
 
-    members: int
-    shape: tuple[int, int]
-    shared: bool
-    dtype: torch.dtype
+    def draw(source: torch.Generator, *size: int) -> Tensor:
+        drawn = torch.rand(rows, shape[1], *size, generator=source, dtype=dtype)
+        return drawn.expand(members, *drawn.shape).flatten(0, 1) if shared else drawn
 
-    def __call__(self, source: torch.Generator, *size: int) -> Tensor:
-        learners, episodes = self.shape
-        rows = learners if self.shared else learners * self.members
-        drawn = torch.rand(rows, episodes, *size, generator=source, dtype=self.dtype)
-        if not self.shared:
-            return drawn
-        return drawn.expand(self.members, *drawn.shape).flatten(0, 1)
+    return draw
