@@ -51,22 +51,20 @@ class Batch(NamedTuple):
 class Bandit(Acts, Protocol):
     """An algorithm: `loss` if it has one network, policy or action values, else `losses`.
 
-    `initial` makes fresh rows of each network. The policy that gathers experience is renewed every
+    `shapes` are inputs and outputs of each network, for O observed numbers and A actions; `initial`
+    makes fresh rows of each. The policy that gathers experience is renewed every
     `reuse` steps; what it gathered is gone through `epochs` times in that time.
     """
 
     @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    def optimizer(self) -> Optimizer: ...
     @property
-    def initial(self) -> Initial: ...  # noqa: D102
+    def initial(self) -> Initial: ...
     @property
-    def reuse(self) -> int: ...  # noqa: D102
+    def reuse(self) -> int: ...
     @property
-    def epochs(self) -> int: ...  # noqa: D102
-
-    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of each network, for O observed numbers and A actions."""
-        ...
+    def epochs(self) -> int: ...
+    def shapes(self, size: int, actions: int) -> list[tuple[int, int]]: ...
 
 
 def distinct(algorithm: Bandit, steps: int) -> int:
@@ -77,21 +75,13 @@ def distinct(algorithm: Bandit, steps: int) -> int:
 
 
 def train(
-    learners: Learners[Any],
-    batches: Sequence[Batch],
-    steps: int | None = None,
-    *,
-    rates: Tensor | None = None,
-    create_graph: bool = False,
-) -> Learners[Any]:
+    learners: Learners[Any], batches: Sequence[Batch], steps: int | None = None, *,
+    rates: Tensor | None = None, create_graph: bool = False,
+) -> Learners[Any]:  # fmt: skip
     """The learners after T optimizer steps; differentiable w.r.t. the batches.
 
-    Args:
-        learners: Untrained learners.
-        batches: As many as `distinct` says.
-        steps: T; as many as there are batches if not given.
-        rates: Learning rate of each step, `[T]`, if they are not the learners' own.
-        create_graph: Whether the result is to be differentiated w.r.t. the batches.
+    T is the number of batches if `steps` is not given; `rates` are learning rates `[T]` of steps,
+    if they are not the learners' own.
     """
     algorithm, steps = learners.algorithm, len(batches) if steps is None else steps
     reuse, passes = algorithm.reuse, algorithm.reuse // algorithm.epochs

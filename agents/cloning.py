@@ -24,8 +24,6 @@ class Cloning:
     """Cross-entropy with soft labels, or the mean squared error of action vectors.
 
     Args:
-        discrete: Whether targets are probabilities.
-        optimizer: What makes the steps.
         temperature: Logits are divided by it when a discrete policy acts. Greedy actions do not
             depend on it; how much is explored while returns are measured does.
     """
@@ -38,7 +36,6 @@ class Cloning:
     initial: Initial = actor
 
     def shapes(self, size: int, actions: int) -> list[tuple[int, int]]:
-        """Inputs and outputs of its one network."""
         return [(size, actions)]
 
     def loss(self, outputs: Tensor, behaviour: Tensor, batch: Batch, entropy: Tensor) -> Tensor:
@@ -48,7 +45,6 @@ class Cloning:
         return (outputs - batch.lesson).square().mean((-2, -1))
 
     def act(self, outputs: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` with which it acts."""
         return outputs / self.temperature if self.discrete else outputs
 
 
@@ -60,12 +56,9 @@ def clone(
 
     Args:
         specs: How many of which network; those of one depth share a stack.
-        algorithm: How they learn.
         states: `[k, O]`, or for each row, `[K, k, O]`, in the units that the networks see.
         actions: `[k, A]` or `[K, k, A]`, probabilities or vectors.
         rates: Learning rate of each step, `[T]`.
-        generator: Source of the initial weights.
-        create_graph: Whether the result is to be differentiated.
     """
     depths: dict[int, list[Spec]] = {}
     for spec in specs:
@@ -95,12 +88,7 @@ def fold(
     Networks learn on observations of mean 0 and deviation 1 and on actions in half ranges; the
     scales go into their first and last layers, so that what remains is a plain network.
 
-    Args:
-        learners: Policies over `(observation - mean) / std`.
-        mean: `[O]`.
-        std: `[O]`.
-        middle: Of the outputs, `[A]`.
-        half: Their half range, `[A]`.
+    `mean` and `std` are `[O]`, `middle` and `half` range of the outputs `[A]`.
     """
     layers = learners.networks.shapes[0].layers(learners.parameters)
     weight, bias = layers[0]

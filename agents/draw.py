@@ -10,14 +10,17 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from gtn_rl.agents.actor_critic import ActorCriticBandit, DiscreteSAC
 from gtn_rl.agents.bandit import Bandit
-from gtn_rl.agents.dqn import DQN, BanditDQN
+from gtn_rl.agents.bandit_algorithms import (
+    ActorCriticBandit,
+    BanditDQN,
+    DiscreteSAC,
+    PolicyGradient,
+)
 from gtn_rl.agents.interactive import Interactive
+from gtn_rl.agents.interactive_algorithms import DQN, ActorCritic
 from gtn_rl.agents.learners import Learners, Networks, Part
-from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import RMSprop
-from gtn_rl.agents.policy_gradient import PolicyGradient
 from gtn_rl.agents.spec import WHOLE, Spec
 from gtn_rl.errors import UsageError
 from gtn_rl.networks import MLP, widen
@@ -87,28 +90,15 @@ def check_learners(spec: Spec, space: spaces.Discrete | spaces.Box, horizon: int
 
 
 def draw(
-    specs: Sequence[Spec],
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    *,
-    members: int = 1,
-    learning_rate: tuple[float, float],
-    generator: torch.Generator,
+    specs: Sequence[Spec], observation_size: int, action_space: spaces.Discrete | spaces.Box, *,
+    members: int = 1, learning_rate: tuple[float, float], generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
-) -> list[Learners[Bandit]]:
+) -> list[Learners[Bandit]]:  # fmt: skip
     """Fresh learners, each with its own initial weights, learning rate and entropy weight.
 
     Those that differ only in width, activation or loss share a stack. All members of a population
     get the same learners, so that their results differ by what the members teach alone.
-
-    Args:
-        specs: What to draw, for each member.
-        observation_size: O.
-        action_space: Of the target.
-        members: Population size P; each part of a stack holds its rows member by member.
-        learning_rate: Bounds of the log-uniform learning rate.
-        generator: Source of all randomness.
-        dtype: Of the parameters.
+    Each part of a stack holds its rows member by member.
 
     Raises:
         UsageError: An algorithm that does not handle the action space.
@@ -170,15 +160,10 @@ def fresh(
 
 
 def draw_interactive(
-    spec: Spec,
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    *,
-    members: int = 1,
-    learning_rate: tuple[float, float],
-    generator: torch.Generator,
+    spec: Spec, observation_size: int, action_space: spaces.Discrete | spaces.Box, *,
+    members: int = 1, learning_rate: tuple[float, float], generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
-) -> Learners[Interactive]:
+) -> Learners[Interactive]:  # fmt: skip
     """Fresh learners of one spec that gather their own experience; arguments as those of `draw`.
 
     Raises:

@@ -9,7 +9,6 @@ environment's dynamics are learned through one step ahead, by the value of where
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -17,7 +16,9 @@ from torch import Tensor
 
 from gtn_rl.agents.learners import Acts, Learners, Networks
 from gtn_rl.agents.optim import Optimizer
-from gtn_rl.agents.unroll import descend, gradient_of, unroll
+from gtn_rl.agents.unroll import Weights, descend, unroll
+
+Columns = tuple[Tensor, ...]
 
 
 class Place(NamedTuple):
@@ -55,118 +56,71 @@ class Judged(NamedTuple):
 
 
 class World(Protocol):
-    """R x N episodes; rows are learners."""
+    """R x N episodes; rows are learners.
+
+    `parameters` are what the gradient of a training is wanted for. `forget` drops what was computed
+    ahead; `enter` makes it what it is at a share, 0 to 1, of the learners' training. `step` gives
+    the place after it and its resets, then `following`, `over` and `last`. `judge` is of the
+    actions that were taken, `judge_all` of all discrete ones. `uniform` are numbers `[R, N, *size]`
+    that members of a population share.
+    """
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """What the gradient of a training is wanted for."""
-        ...
-
-    def forget(self) -> None:
-        """Drop what was computed ahead."""
-        ...
-
-    def enter(self, progress: float) -> None:
-        """Be what it is at this share, 0 to 1, of the learners' training."""
-        ...
-
-    def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
-        ...
-
+    def parameters(self) -> list[Tensor]: ...
+    def forget(self) -> None: ...
+    def enter(self, progress: float) -> None: ...
+    def reset(self, source: torch.Generator) -> Place: ...
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
-    ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take actions: place after it and its resets, then `following`, `over`, `last`."""
-        ...
-
-    def judge(self, segment: Segment) -> Judged:
-        """Rewards and next states of the actions that were taken."""
-        ...
-
-    def judge_all(self, segment: Segment) -> Judged:
-        """Rewards and next states of all discrete actions."""
-        ...
-
-    def uniform(self, source: torch.Generator, *size: int) -> Tensor:
-        """Uniform numbers `[R, N, *size]` that members of a population share."""
-        ...
+    ) -> tuple[Place, Tensor, Tensor, Tensor]: ...
+    def judge(self, segment: Segment) -> Judged: ...
+    def judge_all(self, segment: Segment) -> Judged: ...
+    def uniform(self, source: torch.Generator, *size: int) -> Tensor: ...
 
 
 class Interactive(Acts, Protocol):
     """How a learner acts, what it makes of a segment, and the loss that it descends.
 
     A segment has `length` steps and is followed by `updates` optimizer steps along gradients that
-    are shortened to `max_norm`; `critic` is whether there are state values.
+    are shortened to `max_norm`; `critic` is whether there are state values. `initial` makes fresh
+    rows `[count, D]`. `choose` gives actions for outputs `[R, N, A]`, by uniform numbers
+    `[R, N, A + 1]`. `prepare` gives what updates need, columns `[R, M, ...]`: `memory` is what it
+    gave for the segment before, empty at first, and `start` the parameters before training.
+    `batches` are as many batches of the columns as `updates`, and `loss` is `[R]`.
     """
 
     @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    def optimizer(self) -> Optimizer: ...
     @property
-    def length(self) -> int: ...  # noqa: D102
+    def length(self) -> int: ...
     @property
-    def updates(self) -> int: ...  # noqa: D102
+    def updates(self) -> int: ...
     @property
-    def critic(self) -> bool: ...  # noqa: D102
+    def critic(self) -> bool: ...
     @property
-    def max_norm(self) -> float: ...  # noqa: D102
-
+    def max_norm(self) -> float: ...
     def initial(
         self, networks: Networks, count: int, generator: torch.Generator, dtype: torch.dtype
-    ) -> Tensor:
-        """Fresh rows `[count, D]`."""
-        ...
-
-    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor:
-        """Actions for outputs `[R, N, A]`, by uniform numbers `[R, N, A + 1]`."""
-        ...
-
+    ) -> Tensor: ...
+    def choose(self, outputs: Tensor, chance: Tensor, progress: float) -> Tensor: ...
     def prepare(
-        self, networks: Networks, parameters: Tensor, memory: tuple[Tensor, ...], start: Tensor,
-        world: World, segment: Segment,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """What updates need, columns `[R, M, ...]`.
-
-        Args:
-            networks: Of the learners.
-            parameters: Of the learners, when they gathered the segment.
-            memory: What this gave for the segment before; empty at first.
-            start: Parameters before training.
-            world: Where.
-            segment: What happened.
-        """
-        ...
-
-    def batches(
-        self, columns: tuple[Tensor, ...], source: torch.Generator
-    ) -> list[tuple[Tensor, ...]]:
-        """As many batches of the columns as `updates`."""
-        ...
-
+        self, networks: Networks, parameters: Tensor, memory: Columns, start: Tensor, world: World,
+        segment: Segment,
+    ) -> Columns: ...  # fmt: skip
+    def batches(self, columns: Columns, source: torch.Generator) -> list[Columns]: ...
     def loss(
-        self, networks: Networks, parameters: Tensor, batch: tuple[Tensor, ...], entropy: Tensor
-    ) -> Tensor:
-        """Losses `[R]`."""
-        ...
+        self, networks: Any, parameters: Tensor, batch: Columns, entropy: Tensor | None
+    ) -> Tensor: ...
 
 
 def train(
-    learners: Learners[Interactive],
-    world: World,
-    steps: int,
-    seed: int,
-    *,
-    create_graph: bool = False,
-    last: int = 0,
-    segments: int = 0,
-) -> Learners[Interactive]:
+    learners: Learners[Interactive], world: World, steps: int, seed: int, *,
+    create_graph: bool = False, last: int = 0, segments: int = 0,
+) -> Learners[Interactive]:  # fmt: skip
     """The learners after optimizer steps on experience that they gather in a world.
 
     Args:
-        learners: Untrained learners.
-        world: Where; its episodes are started anew.
         steps: T, optimizer steps; rounded up to whole segments.
-        seed: Of everything random.
         create_graph: Whether the result is to be differentiated w.r.t. the world's parameters.
         last: Differentiate through this many last steps only (truncation); all if 0.
         segments: Keep the graph of so many segments at a time and run them again when it is needed
@@ -188,10 +142,9 @@ def train(
             with torch.set_grad_enabled(graph):
                 memory = algorithm.prepare(networks, weights[0], memory, start, world, segment)
             for batch in algorithm.batches(memory, source):
-                loss = partial(algorithm.loss, networks, batch=batch, entropy=learners.entropy)
-                weights = descend(
-                    weights, gradient_of(loss, graph), algorithm.optimizer,
-                    learners.learning_rate, graph, algorithm.max_norm,
+                weights = update(
+                    algorithm, networks, weights, batch, learners.learning_rate, graph,
+                    learners.entropy,
                 )  # fmt: skip
         return weights, place, memory
 
@@ -205,12 +158,25 @@ def train(
     return learners.with_parameters(weights[0])
 
 
+def update(
+    algorithm: Interactive, networks: Any, weights: Weights, batch: Columns, rate: Tensor,
+    graph: bool, entropy: Tensor | None = None,
+) -> Weights:  # fmt: skip
+    """Parameters and optimizer after one step on a batch."""
+
+    def gradient(here: Tensor) -> Tensor:
+        loss = algorithm.loss(networks, here, batch, entropy).sum()
+        return torch.autograd.grad(loss, here, create_graph=graph)[0]
+
+    return descend(weights, gradient, algorithm.optimizer, rate, graph, algorithm.max_norm)
+
+
 def _gather(
     learners: Learners[Interactive], parameters: Tensor, world: World, place: Place,
     progress: float, source: torch.Generator,
 ) -> tuple[Place, Segment]:  # fmt: skip
     algorithm, networks = learners.algorithm, learners.networks
-    rows: list[tuple[Tensor, ...]] = []
+    rows: list[Columns] = []
     fixed = parameters.detach()
     actions = networks.shapes[0].sizes[-1]
     for _ in range(algorithm.length):

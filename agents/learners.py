@@ -16,11 +16,10 @@ class Stack(Protocol):
     """What an estimator needs of K trained learners of whatever kind: `parameters` is `[K, D]`."""
 
     @property
-    def parameters(self) -> Tensor: ...  # noqa: D102
+    def parameters(self) -> Tensor: ...
 
     def with_parameters(self, parameters: Tensor) -> Self:
         """The same learners with other parameters."""
-        ...
 
 
 class Student(Stack, Protocol):
@@ -30,19 +29,16 @@ class Student(Stack, Protocol):
     """
 
     @property
-    def names(self) -> list[tuple[str, int]]: ...  # noqa: D102
+    def names(self) -> list[tuple[str, int]]: ...
 
     def outputs(self, observations: Tensor) -> Tensor:
         """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
-        ...
 
 
 class Acts(Protocol):
-    """What a trained learner needs of its algorithm."""
+    """How an algorithm acts: logits or means `[K, N, A]`, of its policy network's outputs."""
 
-    def act(self, outputs: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` with which it acts, of its policy network's outputs."""
-        ...
+    def act(self, outputs: Tensor) -> Tensor: ...
 
 
 A_co = TypeVar("A_co", bound=Acts, covariant=True)
@@ -52,7 +48,8 @@ A_co = TypeVar("A_co", bound=Acts, covariant=True)
 class Networks:
     """Shapes of a learner's networks: policy or action values, and, if there is one, a critic.
 
-    Their parameters lie in one row, one network after the other.
+    Their parameters lie in one row, one network after the other; `outputs` and `values` are
+    `[R, ..., A]` and `[R, ...]` at observations `[R, ..., O]`.
     """
 
     shapes: tuple[MLP, ...]
@@ -64,11 +61,9 @@ class Networks:
         return torch.split(parameters, [*sizes, rest], 1)[: len(sizes)]
 
     def outputs(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """Policy outputs `[R, ..., A]` at observations `[R, ..., O]`."""
         return self._apply(0, parameters, observation)
 
     def values(self, parameters: Tensor, observation: Tensor) -> Tensor:
-        """State values `[R, ...]` at observations `[R, ..., O]`."""
         return self._apply(1, parameters, observation).squeeze(-1)
 
     def forward(self, parameters: Tensor, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,9 +90,10 @@ class Part(Generic[A_co]):
 class Learners(Generic[A_co]):
     """A stack of K learners; parts of it may differ in algorithm and activation.
 
+    Narrower networks are widened (`networks.widen`); the parts share an optimizer and how often
+    they renew experience.
+
     Args:
-        networks: Shapes of every learner; narrower networks are widened (`networks.widen`).
-        parts: The algorithms; they share an optimizer and how often they renew experience.
         parameters: One row per learner, `[K, D]`.
         learning_rate: Step size per learner, `[K, 1]`.
         entropy: Weight of the entropy bonus per learner, `[K, 1]`.
@@ -115,22 +111,18 @@ class Learners(Generic[A_co]):
 
     @property
     def algorithm(self) -> A_co:
-        """That of the first part, or of all."""
         return self.parts[0].algorithm
 
     @property
     def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows of each part."""
         return [(part.name, part.count) for part in self.parts]
 
     def outputs(self, observations: Tensor) -> Tensor:
-        """With what the learners act in the real environment: logits or means `[K, N, A]`."""
         raw = self.networks.outputs(self.parameters, observations)
         acts = [part.algorithm.act(raw[rows]) for part, rows in slices(self.parts)]
         return self.shift + self.scale * torch.cat(acts)
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """The same learners with other parameters."""
         return replace(self, parameters=parameters)
 
 

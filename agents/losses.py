@@ -18,12 +18,9 @@ def policy_gain(
 ) -> Tensor:
     """Gains of policies: PPO's clipped one (Schulman et al. 2017, equation 7), or A2C's.
 
-    Args:
-        new: Log-probabilities `[R, N]` (or of all actions, `[R, N, A]`).
-        old: Those of the policies that gathered the experience.
-        advantage: Of the same shape.
-        clip: Bound on the probability ratio; none, and no ratio, if infinite (A2C).
-        normalize: Whether each row's advantages are.
+    All tensors are `[R, N]`, or of all actions, `[R, N, A]`: `old` and `new` log-probabilities when
+    the experience was gathered and now, and advantages, whose rows may be normalized. There is no
+    probability ratio if `clip` is infinite (A2C).
     """
     if normalize:
         advantage = normalized(advantage, (1,), 1e-8)
@@ -42,9 +39,8 @@ def normalized(advantage: Tensor, axes: tuple[int, ...], eps: float = 1e-3) -> T
 def generalized_advantages(delta: Tensor, decay: Tensor) -> Tensor:
     """Advantages `[R, L, ...]` (Schulman et al. 2016, arXiv 1506.02438, equation 16).
 
-    Args:
-        delta: Temporal differences `[R, L, ...]`.
-        decay: Gamma times lambda where the episode goes on after a step, 0 where it does not.
+    `delta` are temporal differences `[R, L, ...]`, `decay` gamma times lambda where episodes go
+    on after a step and 0 where they do not.
     """
     advantage = [delta[:, -1]]
     for step in range(delta.shape[1] - 2, -1, -1):

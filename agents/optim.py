@@ -25,35 +25,24 @@ class OptimizerState(NamedTuple):
 class Optimizer(Protocol):
     """What an inner loop needs of an optimizer."""
 
-    def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
-        ...
-
+    def initial(self, parameters: Tensor) -> OptimizerState: ...
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
-    ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
-        ...
+    ) -> tuple[Tensor, OptimizerState]: ...
 
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with heavy-ball momentum, as `torch.optim.SGD`.
-
-    Args:
-        momentum: Decay of the accumulated gradient.
-    """
+    """Stochastic gradient descent with heavy-ball momentum, as `torch.optim.SGD`."""
 
     momentum: float = 0.0
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.zeros_like(parameters),) if self.momentum else ())
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         averages: tuple[Tensor, ...] = ()
         if self.momentum:
             gradient = torch.add(gradient, state.averages[0], alpha=self.momentum)
@@ -70,10 +59,8 @@ class RMSprop:
 
     Args:
         decay: Decay of the mean square.
-        eps: Added after the root.
         eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
             root is infinite where the gradient is zero.
-        initial_square: Mean square before the first step.
     """
 
     decay: float = 0.99
@@ -82,13 +69,11 @@ class RMSprop:
     initial_square: float = 0.0
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.full_like(parameters, self.initial_square),))
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         square = torch.addcmul(
             self.decay * state.averages[0], gradient, gradient, value=1 - self.decay
         )
@@ -105,7 +90,6 @@ class Adam:
 
     Args:
         betas: Decays of the mean and of the mean square of the gradient.
-        eps: Added after the root.
         eps_root: Added inside the root. Above zero in a differentiated loop: the derivative of the
             root is infinite where the gradient is zero. The mean square itself must stay in the
             graph; detaching it looks stabler and destroys learning (docs/research_log.md).
@@ -116,13 +100,11 @@ class Adam:
     eps_root: float = 1e-10
 
     def initial(self, parameters: Tensor) -> OptimizerState:
-        """State before the first step for parameters `[K, D]`."""
         return OptimizerState(0, (torch.zeros_like(parameters), torch.zeros_like(parameters)))
 
     def step(
         self, parameters: Tensor, gradient: Tensor, state: OptimizerState, learning_rate: Tensor
     ) -> tuple[Tensor, OptimizerState]:
-        """Parameters `[K, D]` and state after a step along `gradient` `[K, D]`."""
         mean, square = state.averages
         count = state.steps + 1
         mean = torch.lerp(mean, gradient, 1 - self.betas[0])

@@ -75,21 +75,15 @@ def check_action_space(name: str, space: spaces.Space[Any]) -> None:
 
 
 def train_stock(
-    name: str,
-    env: gym.Env[Any, Any] | VecEnv,
-    steps: int,
-    seed: int,
+    name: str, env: gym.Env[Any, Any] | VecEnv, steps: int, seed: int,
     overrides: Mapping[str, Any] | None = None,
-) -> BaseAlgorithm:
+) -> BaseAlgorithm:  # fmt: skip
     """Train an agent on the CPU with its defaults (DQN and QR-DQN: `learning_starts=200`).
 
     It counts discrete actions from 0, also where the environment's space begins elsewhere.
 
     Args:
-        name: Of `ALGORITHMS` or `CONTRIB`.
-        env: Environment to train in.
         steps: Environment steps; on-policy agents round up to whole rollouts.
-        seed: Of the agent and the environment.
         overrides: Hyperparameters that are not to have their default.
 
     Raises:

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtn_rl.agents.dqn import DQN
+from gtn_rl.agents.interactive import update
+from gtn_rl.agents.interactive_algorithms import DQN, ActorCritic
 from gtn_rl.agents.learners import Acts, Learners, Networks, Part
 from gtn_rl.agents.losses import sharpness
-from gtn_rl.agents.on_policy import ActorCritic
 from gtn_rl.agents.optim import Adam, RMSprop
-from gtn_rl.agents.unroll import EPS_ROOT, descend, gradient_of, unroll
+from gtn_rl.agents.unroll import EPS_ROOT, unroll
 from gtn_rl.networks import MLP, actor, orthogonal, uniform, widen
 
 Reward = Callable[[Tensor, Tensor], Tensor]
@@ -65,7 +64,6 @@ class Twins:
     deviations: int
 
     def initial(self, count: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """Fresh rows."""
         value = MLP((*self.network.sizes[:-1], 1), self.network.activation)
         policies = actor(self.network, count, generator=generator, dtype=dtype)
         values = orthogonal(value, count, output_gain=1.0, generator=generator, dtype=dtype)
@@ -84,27 +82,14 @@ class Twins:
 
 
 def train_stock_like(
-    name: str,
-    network: MLP,
-    count: int,
-    data: Tensor,
-    reward: Reward,
-    generator: torch.Generator,
-    *,
-    continuous: bool,
-    create_graph: bool = False,
-    last: int = 0,
-) -> Learners[Acts]:
+    name: str, network: MLP, count: int, data: Tensor, reward: Reward, generator: torch.Generator,
+    *, continuous: bool, create_graph: bool = False, last: int = 0,
+) -> Learners[Acts]:  # fmt: skip
     """Fresh agents, trained on episodes of one step.
 
     Args:
-        name: `stock-ppo`, `stock-a2c` or `stock-dqn`.
-        network: Shape of every policy or Q-network, O to A.
         count: K, agents that each of P members trains; all train the same ones.
         data: Observations and lessons of T steps, `[P K, T, O + L]`; whole rollouts.
-        reward: Gives rewards.
-        generator: Source of all randomness.
-        continuous: Whether actions are vectors.
         create_graph: Whether the agents are to be differentiated w.r.t. the data: through all that
             they learned from the actions that they took.
         last: Through so many last updates only, rounded down to whole parts of a training, but at
@@ -174,11 +159,7 @@ def _on_policy(
                 # An episode is one step: its return is the reward.
                 columns = (observation, action, old, gained - value, gained)
                 for batch in algorithm.batches(columns, source):
-                    loss = partial(algorithm.loss, twins, batch=batch, entropy=None)
-                    weights = descend(
-                        weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
-                        algorithm.max_norm,
-                    )  # fmt: skip
+                    weights = update(algorithm, twins, weights, batch, rates, graph)
         return data, weights
 
     return run, total, segment
@@ -199,18 +180,14 @@ def _off_policy(
     """Updates from all episodes, remembered from the first one on, and how many there are."""
     networks, interval, size = Networks((network,)), algorithm.length, network.sizes[0]
     total = steps // interval
-    number = torch.arange(1, steps + 1)
-    share = 1 - (1 - algorithm.random) * number / (algorithm.explore * steps)
+    step = torch.arange(1, steps + 1)
+    share = 1 - (1 - algorithm.random) * step / (algorithm.explore * steps)
     share = share.clamp_min(algorithm.random)
     share[:LEARNING_STARTS] = 1.0
     at_random = torch.rand(steps, generator=generator) < share
     any_action = torch.randint(network.sizes[-1], (steps,), generator=generator)
-    index = torch.stack(
-        [
-            torch.randint(stop, (algorithm.batch_size,), generator=generator)
-            for stop in range(interval, total * interval + 1, interval)
-        ]
-    )
+    stops, shape = range(interval, total * interval + 1, interval), (algorithm.batch_size,)
+    index = torch.stack([torch.randint(stop, shape, generator=generator) for stop in stops])
 
     def run(state: Any, begin: int, stop: int, graph: bool) -> Any:
         data, weights, taken = state
@@ -218,22 +195,18 @@ def _off_policy(
         rates = data.new_full((len(data), 1), rate)
         with torch.set_grad_enabled(graph):
             remembered = data[:, index[begin:stop].flatten()].split(algorithm.batch_size, 1)
-        for update, episodes in zip(range(begin, stop), remembered, strict=True):
-            new = slice(update * interval, (update + 1) * interval)
+        for number, episodes in zip(range(begin, stop), remembered, strict=True):
+            new = slice(number * interval, (number + 1) * interval)
             with torch.no_grad():
                 greedy = network(weights[0], data[:, new, :size]).argmax(-1)
             taken[:, new] = torch.where(at_random[new], any_action[new], greedy)
             if new.stop > LEARNING_STARTS:
-                action = taken[:, index[update]]
+                action = taken[:, index[number]]
                 observation, lesson = episodes.tensor_split([size], -1)
                 with torch.set_grad_enabled(graph):
                     target = reward(lesson, action)
                 batch = (observation, action, target)
-                loss = partial(algorithm.loss, networks, batch=batch, entropy=None)
-                weights = descend(
-                    weights, gradient_of(loss, graph), algorithm.optimizer, rates, graph,
-                    algorithm.max_norm,
-                )  # fmt: skip
+                weights = update(algorithm, networks, weights, batch, rates, graph)
         return data, weights, taken
 
     return run, total

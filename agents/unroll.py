@@ -24,15 +24,9 @@ Weights = tuple[Tensor, OptimizerState]
 
 
 def unroll(
-    run: Callable[[Any, int, int, bool], Any],
-    state: Any,
-    total: int,
-    *,
-    create_graph: bool,
-    last: int = 0,
-    segment: int = 0,
-    parameters: Sequence[Tensor] = (),
-) -> Any:
+    run: Callable[[Any, int, int, bool], Any], state: Any, total: int, *, create_graph: bool,
+    last: int = 0, segment: int = 0, parameters: Sequence[Tensor] = (),
+) -> Any:  # fmt: skip
     """The state after all updates of a training.
 
     Args:
@@ -40,7 +34,6 @@ def unroll(
             and whether to keep a graph; gives the next state.
         state: Tensors, and other things, in nested tuples.
         total: Number of updates.
-        create_graph: Whether the result is to be differentiated.
         last: Differentiate through this many last updates only (truncation); all if 0.
         segment: Keep the graph of so many updates at a time and run them again when it is needed
             (gradient checkpointing); of all at once if 0.
@@ -68,14 +61,9 @@ def descend(
 ) -> Weights:  # fmt: skip
     """Parameters and optimizer after one step.
 
-    Args:
-        weights: Before it.
-        gradient: Descent directions `[K, D]` at parameters. They are another tensor than those of
-            `weights`, which whatever is held fixed may depend on.
-        optimizer: Makes the step.
-        rate: Step sizes `[K, 1]`.
-        create_graph: Whether the result is to be differentiated.
-        max_norm: Rows of the gradient are shortened to this norm.
+    `gradient` gives descent directions `[K, D]`, shortened to `max_norm`, at parameters that are
+    another tensor than those of `weights`, which whatever is held fixed may depend on. Step sizes
+    are `[K, 1]`.
     """
     parameters, moments = weights
     here = parameters.view_as(parameters) if create_graph else parameters.detach()
@@ -89,11 +77,6 @@ def descend(
         return optimizer.step(parameters, direction, moments, rate)
 
 
-def gradient_of(loss: Callable[[Tensor], Tensor], graph: bool) -> Callable[[Tensor], Tensor]:
-    """Gradients `[K, D]` of losses `[K]`, as functions of the parameters."""
-    return lambda here: torch.autograd.grad(loss(here).sum(), here, create_graph=graph)[0]
-
-
 def shorten(gradient: Tensor, norm: float) -> Tensor:
     """Rows `[R, D]` that are no longer than a norm, as `torch.nn.utils.clip_grad_norm_` does."""
     length = (gradient.square().sum(1, keepdim=True) + EPS_ROOT).sqrt()
@@ -103,10 +86,7 @@ def shorten(gradient: Tensor, norm: float) -> Tensor:
 def replay(run: Callable[[Any, bool], Any], state: Any, parameters: Sequence[Tensor]) -> Any:
     """`run(state, True)`, whose graph is made only when its gradient is wanted.
 
-    Args:
-        run: A function of the state and of the parameters, the same each time it is called.
-        state: Tensors, and other things, in nested tuples.
-        parameters: What else the gradient is wanted for.
+    It must be a function of the state and of the parameters, the same each time it is called.
     """
     tensors = list(_tensors(state))
     box: list[Any] = []

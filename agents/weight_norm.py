@@ -21,9 +21,6 @@ class WeightNorm:
 
     Gradient descent changes directions and lengths apart. Rows are those of the plain network, with
     v for the weights, and the lengths of all units behind them.
-
-    Args:
-        network: The plain network.
     """
 
     network: Network

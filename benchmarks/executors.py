@@ -31,8 +31,7 @@ from gtn_rl.config import Learners, Outer, TrainConfig, Workers
 from gtn_rl.envs.targets import describe
 from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.evolution import Generation, make_strategy
-from gtn_rl.outer.executors import make_executor
-from gtn_rl.outer.members import describe_job
+from gtn_rl.outer.executors import Job, make_executor
 
 RESULTS = Path(__file__).parent / "results" / "executors.json"
 BANDWIDTH = 125e6
@@ -72,7 +71,7 @@ def main(arguments: Arguments) -> None:
         executor.close()
         reference = fitness if reference is None else reference
         assert torch.equal(reference, fitness), "executors disagree"
-        job = pickle.dumps(describe_job("CartPole-v1", config, shipped, 4))
+        job = pickle.dumps(Job("CartPole-v1", config, pickle.dumps(shipped), 4))
         seconds[f"{name}, {threads} thread(s)"] = round(median(times), 2)
         print(name, threads, seconds, flush=True)
     message = len(job) + len(pickle.dumps(Generation(strategy, state, 0, 0)))

@@ -32,7 +32,7 @@ from gtn_rl.evaluation.compare import compare
 from gtn_rl.evaluation.stats import summarize
 from gtn_rl.inner.training import inner_loop
 from gtn_rl.seeding import generator
-from gtn_rl.stages.world_model import explore, fit_dynamics
+from gtn_rl.stages.dynamics import explore, fit_dynamics
 
 RESULTS = Path(__file__).parent / "results" / "mdp.json"
 ALGORITHMS = ("ppo", "a2c", "dqn")

@@ -13,11 +13,7 @@ from torch import Tensor
 
 
 class Categorical:
-    """Outputs are logits of a `Discrete` space's actions; actions are indices `[...]` from 0.
-
-    Args:
-        space: The action space.
-    """
+    """Outputs are logits of a `Discrete` space's actions; actions are indices `[...]` from 0."""
 
     def __init__(self, space: spaces.Discrete) -> None:
         self.size = int(space.n)
@@ -57,7 +53,6 @@ class Gaussian:
     learner's own noise about as it starts.
 
     Args:
-        space: The action space, bounded.
         noise: Standard deviation, relative to half the range of each number.
     """
 

@@ -26,7 +26,6 @@ class Physics(NamedTuple):
     """A task as functions of states `[N, S]`.
 
     Args:
-        entry_point: Of Gymnasium's own environment.
         initial: Initial states `[count, S]`.
         step: Next states, rewards `[N]`, whether terminated `[N]`, of states and actions.
         observe: Observations `[N, O]`.
@@ -170,8 +169,6 @@ class ClassicVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     """N copies of a classic-control task; an episode's end is followed by a step that resets it.
 
     Args:
-        target: One of `PHYSICS`.
-        num_envs: N.
         max_episode_steps: Steps after which an episode is truncated; the task's own if not given.
     """
 

@@ -29,8 +29,7 @@ class Episodes:
     belongs to one agent's training, so only new episodes start it again, and no reset.
 
     Args:
-        env: The synthetic environment; only one that is `timed` depends on progress.
-        num_envs: N.
+        env: Only one that is `timed` depends on progress.
         budget: Steps, of all N together, after which progress is 1; the environment's own if not
             given. If that is 0, progress is 1 all the time.
 
@@ -100,11 +99,9 @@ class Episodes:
         return self._seen.copy()
 
     def step(
-        self,
-        action: NDArray[Any],
-        generator: np.random.Generator,
+        self, action: NDArray[Any], generator: np.random.Generator,
         resting: NDArray[np.bool_] | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # fmt: skip
         """Take actions, `[N]` or `[N, A]`: rewards `[N]`, and which episodes are over, `[N]`.
 
         Where `resting` `[N]` says so the step means nothing (the caller is about to reset), and
@@ -119,9 +116,8 @@ class Episodes:
         else:
             with torch.inference_mode():
                 lesson = torch.as_tensor(self._lesson[None])
-                rewards = self._env.reward(lesson, to_core(self._env.action_space, action))[
-                    0
-                ].numpy()
+                taken = to_core(self._env.action_space, action)
+                rewards = self._env.reward(lesson, taken)[0].numpy()
         self.returns = rewards
         return rewards, self._everywhere.copy()
 
@@ -131,11 +127,9 @@ class Episodes:
 
     @torch.inference_mode()
     def _step(
-        self,
-        action: NDArray[Any],
-        generator: np.random.Generator,
+        self, action: NDArray[Any], generator: np.random.Generator,
         resting: NDArray[np.bool_] | None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # fmt: skip
         chance = generator.random((1, self._num_envs), dtype=np.float32)
         state, reward, over = self._env.step(
             State(torch.as_tensor(self._state[None]), torch.as_tensor(self.lengths[None])),
@@ -194,16 +188,14 @@ class Episodes:
 
 def into_space(space: spaces.Box, observation: NDArray[np.float32]) -> NDArray[Any]:
     """Observations `[..., O]` as `space` has them, a copy."""
-    array: NDArray[Any]
     if np.issubdtype(space.dtype, np.integer):
         # The bounds of wide integers are further out than what a float32 is cast to correctly.
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
         inside = (observation > low) & (observation < high)
-        array = np.where(inside, observation, 0).astype(space.dtype)
+        array: NDArray[Any] = np.where(inside, observation, 0).astype(space.dtype)
         return np.where(inside, array, np.where(observation <= low, space.low, space.high))
     # The space may be float64, with bounds that float32 rounds outwards.
-    array = np.clip(observation.astype(space.dtype), space.low, space.high)
-    return array
+    return np.clip(observation.astype(space.dtype), space.low, space.high)
 
 
 def to_core(space: spaces.Discrete | spaces.Box, action: NDArray[Any]) -> Tensor:

@@ -73,16 +73,14 @@ class SyntheticGymEnv(gymnasium.Env[NDArray[Any], Any]):
 class SyntheticVectorEnv(VectorEnv[NDArray[Any], NDArray[Any], NDArray[Any]]):
     """N synthetic environments as a `gymnasium.vector.VectorEnv` that steps at once.
 
-    That is one look-up, or one forward pass if episodes are longer than a step.
+    That is one look-up, or one forward pass if episodes are longer than a step. Arguments that are
+    not described are those of `SyntheticGymEnv`.
 
     Args:
-        artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
-        num_envs: N.
         autoreset_mode: `"NextStep"` (Gymnasium's default: a step after an episode's end only
             resets) or `"SameStep"` (the observation is already the next episode's, the last one is
             in `info["final_obs"]`; no step is lost).
-        render_mode: Only `None`: there is nothing to see.
-        budget: As of `SyntheticGymEnv`, of all N together, steps that only reset not counted.
+        budget: Of all N together, steps that only reset not counted.
 
     Raises:
         ArtifactError: Nothing usable under that name or in that folder.

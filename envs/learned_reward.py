@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,7 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
             torch.tensor([[bool(terminated)]]),
         )
         self._before = after
-        more: Mapping[str, Any] = {"reward": float(real)}
-        return observation, float(learned), terminated, truncated, {**info, **more}
+        return observation, float(learned), terminated, truncated, {**info, "reward": float(real)}
 
     def _flat(self, observation: Any) -> NDArray[np.float32]:
         space = self.env.observation_space

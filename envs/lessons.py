@@ -49,7 +49,6 @@ def to_lesson(output: Tensor, shown: Shown, probes: Tensor | None) -> Tensor:
     Args:
         output: Scores, or best actions, `[..., A]`.
         shown: How it is presented, `[..., 1]` each.
-        probes: Of the action space.
     """
     if probes is None:
         return shown.scale * centred(bounded(output.amax(-1, keepdim=True) - output, shown.width))

@@ -39,8 +39,8 @@ class RewardNetwork(nn.Module):
         additive: Whether the learned reward is added to the real one, or (exclusive) replaces it.
         terms: Whether the network of `state` is also shown the real reward.
         hidden: Units of the hidden layers.
-        mean: Mean of the target's observations, `[O]`; zeros if not given.
-        std: Standard deviation of the target's observations, `[O]`; ones if not given.
+        mean: Of the target's observations, `[O]`; zeros if not given.
+        std: Of the target's observations, `[O]`; ones if not given.
         members: P.
         discount: Gamma of `potential`.
         scale: How large rewards of `action` are, `[P, 1, 1]` or a number; as `width` and `gain` a
@@ -89,7 +89,7 @@ class RewardNetwork(nn.Module):
             raise UsageError(f"terms are for the form state, not for {form}")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         self.target, self.form, self.additive, self.terms = target, form, additive, terms
-        self.hidden, self.members, self.discount = tuple(hidden), members, discount
+        self.hidden, self.discount = tuple(hidden), discount
         size = self.observation_space.shape[0]
         count = action_size(self.action_space) if form == "action" else 1
         self.network = MLP((size + terms, *self.hidden, count), "tanh")
@@ -106,6 +106,11 @@ class RewardNetwork(nn.Module):
             with torch.no_grad():
                 for last in self.network.layers(self.network_parameters)[-1]:
                     last.zero_()
+
+    @property
+    def members(self) -> int:
+        """P."""
+        return len(self.network_parameters)
 
     @classmethod
     def of(cls, env: SyntheticEnv, *, additive: bool = False) -> RewardNetwork:

@@ -26,8 +26,7 @@ class SyntheticVecEnv(VecEnv):
     Stable-Baselines3's agents do, also where the target's space begins elsewhere.
 
     Args:
-        artifact: Name of a shipped environment, a folder, or a `SyntheticEnv`.
-        n_envs: N.
+        artifact: As of `SyntheticGymEnv`.
         seed: Of the episodes; SB3 agents with a seed of their own set it again.
         budget: Steps of all N together that the agent's training takes, as of `SyntheticGymEnv`.
 
@@ -45,8 +44,7 @@ class SyntheticVecEnv(VecEnv):
         budget: int | None = None,
     ) -> None:
         self.render_mode = None
-        single = SyntheticGymEnv(artifact)
-        self._single = single
+        self._single = single = SyntheticGymEnv(artifact)
         self._episodes = Episodes(single.synthetic, n_envs, budget)
         self._rng, _ = seeding.np_random(seed)
         self._actions: NDArray[Any] = np.zeros(n_envs, np.int64)
@@ -117,27 +115,5 @@ class SyntheticVecEnv(VecEnv):
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
-def make_sb3_env(
-    artifact: str | Path | SyntheticEnv,
-    n_envs: int = 1,
-    seed: int | None = None,
-    *,
-    budget: int | None = None,
-) -> SyntheticVecEnv:
-    """A native `VecEnv` of N synthetic environments.
-
-    Args:
-        artifact: Name of a shipped environment (`"gtn_rl/CartPole-v1"`), a folder, or a
-            `SyntheticEnv`.
-        n_envs: N.
-        seed: Of the episodes.
-        budget: Steps of all N together that the agent's training takes: the last
-            phase of what it presents ends with them.
-            If not given, what the environment takes it for; if that is nothing, it is there from
-            the first step on.
-
-    Raises:
-        ArtifactError: Nothing usable under that name or in that folder.
-        UsageError: `n_envs` or a budget below 1.
-    """
-    return SyntheticVecEnv(artifact, n_envs, seed, budget=budget)
+make_sb3_env = SyntheticVecEnv
+"""A native `VecEnv` of N synthetic environments."""

@@ -64,15 +64,15 @@ class SyntheticEnv(nn.Module):
         action_space: `Discrete` of the target, A actions, or bounded flat `Box`, A numbers.
         target: Gymnasium id of the real environment it stands for.
         horizon: Steps after which an episode is over at the latest.
-        phases: How it is presented at first; one plain phase if not given.
+        phases: How it is presented at first.
         states: States met in the target, `[B, O]`; none if not given.
         budget: Steps that an agent's training is taken for where nobody says how long it is; the
             last phase from the first step on if 0.
         hidden: Units of the hidden layers of all networks.
-        mean: Mean of the target's observations, `[O]`; zeros if not given.
-        std: Standard deviation of the target's observations, `[O]`; ones if not given.
+        mean: Of the target's observations, `[O]`; zeros if not given.
+        std: Of the target's observations, `[O]`; ones if not given.
         members: P.
-        gain: How far the initial rewards reach, `[P]` or a number; ones if not given.
+        gain: How far the initial rewards reach, `[P]` or a number.
         generator: Source of the initial parameters; a fixed seed if not given.
 
     Raises:
@@ -113,7 +113,7 @@ class SyntheticEnv(nn.Module):
             raise UsageError("phases must be one or more")
         self.observation_space, self.action_space = check_spaces(observation_space, action_space)
         self.target, self.horizon, self.budget = target, horizon, budget
-        self.hidden, self.members = tuple(hidden), members
+        self.hidden = tuple(hidden)
         size = self.observation_space.shape[0]
         self.observation_size = size
         self.noise_size = size + 2
@@ -177,17 +177,24 @@ class SyntheticEnv(nn.Module):
                 own.copy_(rows[members])
         return chosen
 
-    def like(self, members: int, horizon: int | None = None) -> SyntheticEnv:
-        """Untrained environments of this shape, scales included, of another horizon if given."""
+    def like(self, members: int, **settings: Any) -> SyntheticEnv:
+        """Untrained environments of this shape and scale, but for the given settings."""
+        own: dict[str, Any] = {
+            "target": self.target, "hidden": self.hidden, "horizon": self.horizon,
+            "states": self.states, "phases": [Phase()] * self.num_phases, "budget": self.budget,
+        }  # fmt: skip
         other = SyntheticEnv(
-            self.observation_space, self.action_space, target=self.target, hidden=self.hidden,
-            horizon=self.horizon if horizon is None else horizon, states=self.states,
-            phases=[Phase()] * self.num_phases, budget=self.budget, members=members,
-        )  # fmt: skip
-        for name, buffer in self.named_buffers():
-            if name in dict(other.named_buffers()):
-                other.get_buffer(name).copy_(buffer)
+            self.observation_space, self.action_space, members=members, **(own | settings)
+        )
+        other.mean, other.std = self.mean.clone(), self.std.clone()
+        if min(self.horizon, other.horizon) > 1:
+            other.step_size = self.step_size.clone()
         return other
+
+    @property
+    def members(self) -> int:
+        """P."""
+        return len(self.reward_parameters)
 
     @property
     def num_phases(self) -> int:
@@ -212,11 +219,9 @@ class SyntheticEnv(nn.Module):
     def initial(self, noise: Tensor, progress: Tensor | float = 1.0) -> Tensor:
         """First observations `[P, N, O]` of episodes, for noise `[P, N, noise_size]` ~ N(0, I).
 
-        Args:
-            noise: Where in the distribution: O numbers for the state, one for whether it is made
-                up, one for which of those that were met it is.
-            progress: How far the agent's training has got, from 0 to 1; a number, or one for each
-                of the N (`[N]` or `[P, N]`).
+        Of the noise O numbers are for the state, one for whether it is made up, one for which of
+        those that were met it is. Progress is how far the agent's training has got, from 0 to 1; a
+        number, or one for each of the N (`[N]` or `[P, N]`).
         """
         size = self.observation_size
         normal, chance = noise[..., :size], torch.special.ndtr(noise[..., size:])
@@ -271,12 +276,7 @@ class SyntheticEnv(nn.Module):
         )
 
     def reward(self, lesson: Tensor, action: Tensor) -> Tensor:
-        """Rewards `[R, N]` of actions where the lesson is `[R, N, L]`.
-
-        Args:
-            lesson: From `lesson`.
-            action: Indices `[R, N]`, or vectors `[R, N, A]` in [-1, 1].
-        """
+        """Rewards `[R, N]` of actions, indices or vectors in [-1, 1], by lessons `[R, N, L]`."""
         return lessons.to_reward(lesson, action)
 
     def reset(self, noise: Tensor) -> State:
@@ -285,23 +285,18 @@ class SyntheticEnv(nn.Module):
         return State(observation, observation.new_zeros(observation.shape[:2]))
 
     def step(
-        self,
-        state: State,
-        action: Tensor,
-        chance: Tensor | None = None,
+        self, state: State, action: Tensor, chance: Tensor | None = None,
         progress: Tensor | float = 1.0,
-    ) -> tuple[State, Tensor, Tensor]:
+    ) -> tuple[State, Tensor, Tensor]:  # fmt: skip
         """Take actions: next state, rewards `[P, N]`, terminated `[P, N]`.
 
         Episodes end with `terminated`, never `truncated`: the horizon is part of the synthetic
         task, and a learner must not bootstrap a value beyond it.
 
         Args:
-            state: Where the episodes stand.
             action: Indices `[P, N]`, or vectors `[P, N, A]` in [-1, 1].
             chance: Uniform numbers `[P, N]`; an episode ends early where its probability of that is
                 above. Not needed with horizon 1.
-            progress: As for `initial`.
 
         Raises:
             UsageError: `chance` is missing.

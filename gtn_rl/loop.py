@@ -11,32 +11,15 @@ from gtn_rl.state import State
 
 
 class Ledger(Protocol):
-    """Counts costs, keeps the best, logs and saves; knows where a resumed run stands."""
+    """What `gtn_rl.run.Run` does: counts costs, keeps the best, logs, saves, and can be resumed."""
 
     @property
-    def step(self) -> int:
-        """The outer step of the stage that is on."""
-        ...
-
-    def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
-        """The stages that are not over."""
-        ...
-
-    def enter(self, stage: Stage) -> None:
-        """Begin a stage, or go on in the middle of the one that was killed."""
-        ...
-
-    def over(self, stage: Stage) -> bool:
-        """Whether a stage, or the run, has come to its end."""
-        ...
-
-    def record(self, stage: Stage, row: dict[str, Any]) -> None:
-        """Count and log an outer step; evaluate and save where it is time to."""
-        ...
-
-    def leave(self, stage: Stage) -> None:
-        """Make the best teacher the one that is handed on."""
-        ...
+    def step(self) -> int: ...
+    def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]: ...
+    def enter(self, stage: Stage) -> None: ...
+    def over(self, stage: Stage) -> bool: ...
+    def record(self, stage: Stage, row: dict[str, Any]) -> None: ...
+    def leave(self, stage: Stage) -> None: ...
 
 
 class Estimator(Protocol):
@@ -44,24 +27,18 @@ class Estimator(Protocol):
 
     def ask(self, step: int) -> Any:
         """The teacher, or a population, whose learners are to be trained."""
-        ...
 
     def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
         """Move the teacher; what the log should say of it."""
-        ...
 
     @property
     def teacher(self) -> nn.Module:
         """The teacher as it stands, averaged where the estimator averages."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
-        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Stage(Protocol):
@@ -84,64 +61,45 @@ class Stage(Protocol):
     @property
     def estimator(self) -> Estimator:
         """What moves the teacher; made by `begin`."""
-        ...
 
     def begin(self, state: State) -> None:
         """Take over what the stage before left, without a real step."""
-        ...
 
     def reset(self, step: int) -> None:
         """Forget what a checkpoint does not hold."""
-        ...
 
     def train(self, teachers: Any, step: int) -> Any:
         """The inner loop: fresh learners trained by the teachers; the same ones for a step."""
-        ...
 
     def objective(self, trained: Any, step: int) -> Any:
         """How well they do on the real task."""
-        ...
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         """Log entries; with `evaluation` among them the teacher may be the one that is kept."""
-        ...
 
     def shares(self, step: int) -> Mapping[str, float]:
         """The share of each of its own limits that is used; the stage is over at 1."""
-        ...
 
     def converged(self, step: int) -> bool:
         """Whether there is nothing left to gain."""
-        ...
 
     def spent(self) -> int:
         """Real steps taken since this was last asked, all of its randomness and judges included."""
-        ...
 
     def end(self, state: State) -> None:
         """Leave what the next stage needs; without a real step."""
-        ...
 
     def close(self) -> None:
         """Free environments and workers."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold of it, besides the estimator."""
-        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def outer_loop(stages: Sequence[Stage], run: Ledger) -> None:
-    """Improve a teacher, stage by stage, until all are over or a budget is used (Such et al. 2020).
-
-    Args:
-        stages: What is done, in order.
-        run: Its ledger, a `gtn_rl.run.Run`.
-    """
+    """Improve a teacher, stage by stage, until all are over (Such et al. 2020)."""
     for stage in run.remaining(stages):
         run.enter(stage)
         while not run.over(stage):

@@ -194,13 +194,9 @@ class Initial(Protocol):
 
 
 def orthogonal(
-    network: MLP,
-    count: int,
-    *,
-    output_gain: float,
-    generator: torch.Generator,
+    network: MLP, count: int, *, output_gain: float, generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Rows `[count, num_parameters]`: orthogonal weights and zero biases.
 
     This is how Stable-Baselines3 starts its actor-critic policies: gain sqrt(2) in hidden layers,
@@ -227,12 +223,8 @@ def actor(
 
 
 def uniform(
-    network: MLP,
-    count: int,
-    *,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
+    network: MLP, count: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
     """Rows `[count, num_parameters]`, weights and biases uniform in ±1/sqrt(inputs).
 
     This is the default of `torch.nn.Linear`, and so how Stable-Baselines3 starts its Q-networks.

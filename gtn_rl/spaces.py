@@ -90,6 +90,14 @@ def halves(space: spaces.Box, dtype: torch.dtype = torch.float32) -> tuple[Tenso
     return torch.tensor(middle, dtype=dtype), torch.tensor(half, dtype=dtype)
 
 
+def to_unit(space: spaces.Discrete | spaces.Box, action: Tensor) -> Tensor:
+    """Indices as they are, and vectors `[..., A]` of a `Box` in [-1, 1], clipped to it."""
+    if isinstance(space, spaces.Discrete):
+        return action
+    middle, half = halves(space, action.dtype)
+    return ((action - middle) / half).clamp(-1, 1)
+
+
 def as_space(space: spaces.Box, observation: Tensor) -> Tensor:
     """The nearest observations `[..., O]` that the dtype of a space can hold, as float32.
 

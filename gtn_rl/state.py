@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Critic
 
 
 @dataclass
@@ -67,6 +67,26 @@ def load_sized(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if own.shape != tensor.shape:
             own.data = tensor.clone()
     module.load_state_dict(state)
+
+
+def saving(*names: str) -> tuple[Callable[..., dict[str, Any]], Callable[..., None]]:
+    """`state_dict` and `load_state_dict` of objects whose state is in these attributes."""
+
+    def state_dict(self: Any) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in names}
+        return {name: x.state_dict() if hasattr(x, "state_dict") else x for name, x in own.items()}
+
+    def load_state_dict(self: Any, state: Mapping[str, Any]) -> None:
+        for name in names:
+            own = getattr(self, name)
+            if isinstance(own, nn.Module):
+                load_sized(own, state[name])
+            elif hasattr(own, "load_state_dict"):
+                own.load_state_dict(state[name])
+            else:
+                setattr(self, name, state[name])
+
+    return state_dict, load_state_dict
 
 
 @dataclass

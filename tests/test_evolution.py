@@ -120,7 +120,7 @@ def test_processes_give_what_the_batch_gives(config):
 
 KILLED = """
 import os, signal
-from gtn_rl.outer.processes import Processes
+from gtn_rl.outer.executors import Processes
 pool = Processes(lambda: None, 2, 60.0)._pool
 print(*{pool.submit(os.getpid).result() for _ in range(4)}, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

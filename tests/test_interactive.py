@@ -20,7 +20,7 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.gradients import one_per_learner
 from gtn_rl.inner.training import inner_loop
 from gtn_rl.inner.worlds import SyntheticWorld
-from gtn_rl.stages.world_model import explore, fit_dynamics
+from gtn_rl.stages.dynamics import explore, fit_dynamics
 
 BOX = spaces.Box(-2.0, 1.0, (2,))
 PHASES = (Phase(0.5, scale=2.0), Phase(spread=2.0))

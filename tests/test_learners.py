@@ -4,12 +4,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gtn_rl.agents.actor_critic import squashed
 from gtn_rl.agents.bandit import Batch, train
-from gtn_rl.agents.dqn import BanditDQN
+from gtn_rl.agents.bandit_algorithms import BanditDQN, PolicyGradient, squashed
 from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
 from gtn_rl.agents.losses import normalized
-from gtn_rl.agents.policy_gradient import PolicyGradient
 from gtn_rl.agents.spec import ALGORITHMS, WHOLE, parse_learners
 from gtn_rl.errors import UsageError
 

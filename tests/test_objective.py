@@ -4,7 +4,7 @@ import torch
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import RealEnvs, Rollout, describe
 from gtn_rl.inner import objective
-from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Critic
 
 
 def cartpoles(learners, copies):

@@ -23,12 +23,12 @@ from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import COLUMNS, RunLog
 from gtn_rl.loop import outer_loop
 from gtn_rl.run import Run
-from gtn_rl.stages import judge, pretrain, search, teach
+from gtn_rl.stages import base, pretrain, search, teach
 from gtn_rl.state import State
 
 STAGES = {
     "search": search.Search, "pretrain": pretrain.Pretrain, "teach": teach.TeachLearners,
-    "judge": judge.Judge,
+    "judge": base.Once,
 }  # fmt: skip
 
 

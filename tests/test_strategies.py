@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from gtn_rl.config import STRATEGIES
-from gtn_rl.outer.cma_es import CMAES
 from gtn_rl.outer.evolution import make_strategy
-from gtn_rl.outer.strategies import SNES, OpenAIES, centered_ranks, utilities
+from gtn_rl.outer.strategies import CMAES, SNES, OpenAIES, centered_ranks, utilities
 
 
 def sphere(x):

@@ -251,7 +251,7 @@ def test_an_mdp_survives_saving(tmp_path):
 
 
 def test_a_longer_horizon_keeps_all_else(lesson):
-    longer = lesson.like(1, 6)
+    longer = lesson.like(1, horizon=6)
     longer.load_state_dict(lesson.state_dict(), strict=False)
     observation = torch.ones(1, 3, 4)
     assert longer.horizon == 6

@@ -33,7 +33,7 @@ _OBSERVATIONS = 3200
 class Teach(Protocol):
     """How a teacher trains fresh learners, all drawn from one generator."""
 
-    def __call__(  # noqa: D102
+    def __call__(
         self, teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]: ...
 
@@ -57,13 +57,8 @@ class Fitness:
     All members teach the same learners, and these start from the same real states, which all
     learners of a member share.
 
-    Args:
-        task: The target.
-        config: Settings, with learners.
-        blank: So many teachers, their parameters to be replaced.
-        copies: Real episodes of each learner.
-        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
-            given.
+    `blank` makes so many teachers, their parameters to be replaced; they train learners by the
+    inner loop in a synthetic environment if `teach` is not given.
     """
 
     def __init__(
@@ -77,17 +72,11 @@ class Fitness:
         self._real: RealEnvs | None = None
 
     def close(self) -> None:
-        """Free the real environments."""
         if self._real is not None:
             self._real.close()
 
     def __call__(self, population: Tensor, step: int) -> tuple[Tensor, int]:
-        """Returns `[P, K]`, a column for each kind of learner, and real steps.
-
-        Args:
-            population: Parameters of P teachers, `[P, D]`.
-            step: Outer step.
-        """
+        """Returns `[P, K]`, by kind of learner, of teachers' parameters `[P, D]`; real steps."""
         # Some members at a time: what their learners work on then stays in the processor's cache.
         config = self._config
         batched = sum(group.count for group in config.groups if not group.whole)

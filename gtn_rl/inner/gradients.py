@@ -18,17 +18,11 @@ def with_rows(teacher: M, rows: Tensor) -> M:
     other = copy.copy(teacher)
     # Functions of parameters in the place of parameters, as torch.func.functional_call has them.
     other._parameters = dict(zip(names, parts, strict=True))  # type: ignore[arg-type]
-    other.members = len(rows)  # type: ignore[assignment]
     return other
 
 
 def one_per_learner(teacher: M, count: int) -> M:
-    """The same teacher once for each of some learners, no gradient longer than their median.
-
-    Args:
-        teacher: Its parameters are rows of `members`, which is 1.
-        count: How many learners.
-    """
+    """The one teacher once for each of some learners, no gradient longer than their median."""
     rows = torch.cat(list(teacher.parameters()), 1).expand(count, -1)
     if rows.requires_grad:
         rows.register_hook(  # type: ignore[no-untyped-call]
@@ -38,11 +32,10 @@ def one_per_learner(teacher: M, count: int) -> M:
 
 
 def clip_data_to_median(data: Tensor, std: Tensor) -> None:
-    """Have each learner's gradient w.r.t. its data shortened to the median of all.
+    """Have learners' gradients w.r.t. their data shortened to the median length of all.
 
-    Args:
-        data: A row for each learner, `[C, ..., O + L]`: observations and lessons.
-        std: Deviation `[O]` of observations, their unit.
+    Data are observations and lessons `[C, ..., O + L]`, a row for each learner; the unit of
+    observations is their deviation `[O]`.
     """
     if data.requires_grad:
         weight = torch.cat([std, std.new_ones(data.shape[-1] - len(std))])
@@ -55,11 +48,8 @@ def clip_to_median(gradient: Tensor, weight: Tensor) -> Tensor:
     """Shorten each learner's gradient `[C, ...]` w.r.t. its data to their median length.
 
     The training of some learners is chaotic, and their gradient longer by orders of magnitude and
-    without direction; it would drown all others'.
-
-    Args:
-        gradient: One row for each learner.
-        weight: Units of the last axis, so that lengths are not those of one observation alone.
+    without direction; it would drown all others'. Weights are units of the last axis, so that
+    lengths are not those of one observation alone.
     """
     length = (gradient * weight).flatten(1).norm(dim=1)
     finite = length.isfinite()

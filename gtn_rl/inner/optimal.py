@@ -37,10 +37,8 @@ def optimal_policy(env: SyntheticEnv, observation: Tensor) -> Tensor:
 class Optimal:
     """Optimal policies among other learners: what agents learn that train for longer than those.
 
-    Args:
-        env: P environments.
-        count: Learners of each, all alike: their weight among the others.
-        parameters: One row for each environment, `[P, D]`, or for each of its learners.
+    There are `count` learners of each of P environments, all alike: their weight among the others.
+    Parameters are a row `[D]` for each learner, or for each environment.
     """
 
     env: SyntheticEnv
@@ -55,13 +53,10 @@ class Optimal:
 
     @property
     def names(self) -> list[tuple[str, int]]:
-        """Algorithm and number of rows."""
         return [(OPTIMAL, len(self.parameters))]
 
     def outputs(self, observations: Tensor) -> Tensor:
-        """Logits or means `[K, N, A]` at observations `[K, N, O]`."""
         return optimal_policy(with_rows(self.env, self.parameters), observations)
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """The same learners with other parameters."""
         return replace(self, parameters=parameters)

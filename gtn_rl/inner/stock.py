@@ -24,10 +24,7 @@ def stock_returns(
     """Train stock agents in a synthetic environment and score them in the real one.
 
     Args:
-        env: One environment.
         names: Algorithms, one agent of each: `ppo`, or any other of `gtn_rl.agents.sb3`.
-        task: The target.
-        steps: Synthetic steps of each agent.
         seeds: One for each real episode; all agents start alike. The first is the agents' own too.
 
     Returns:
@@ -72,14 +69,7 @@ def side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any,
 def greedy_returns(
     agent: BaseAlgorithm, target: str | Factory, episodes: int, seed: int
 ) -> NDArray[np.float64]:
-    """Undiscounted returns `[episodes]` of an agent's deterministic policy in a real environment.
-
-    Args:
-        agent: A trained agent.
-        target: Gymnasium id, or a function that makes an environment.
-        episodes: Episodes, run side by side.
-        seed: Of their initial states.
-    """
+    """Undiscounted returns `[episodes]` of an agent's deterministic policy in the real task."""
     from gtn_rl.agents.sb3 import greedily
 
     envs = side_by_side(target, episodes)

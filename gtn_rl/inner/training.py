@@ -22,7 +22,7 @@ from gtn_rl.inner.gradients import M, clip_data_to_median, one_per_learner
 from gtn_rl.inner.optimal import Optimal
 from gtn_rl.inner.worlds import SyntheticWorld
 from gtn_rl.networks import MLP
-from gtn_rl.spaces import action_size, halves
+from gtn_rl.spaces import action_size, halves, to_unit
 
 _TOGETHER = 8192
 """Observations of all members that an environment looks at together."""
@@ -43,7 +43,6 @@ def inner_loop(
         env: Synthetic environment; each of its P members teaches the same learners, with the same
             noise, so that what they reach differs by the environment alone.
         config: Number, kinds and hyperparameters of the learners of one member.
-        generator: Source of all randomness.
         create_graph: Whether the trained parameters are to be differentiated w.r.t. the
             environment's.
 
@@ -85,35 +84,15 @@ def inner_loop(
 
 
 def interact(
-    teacher: M,
-    world: Callable[[M, int, int, bool], World],
-    observation_size: int,
-    action_space: spaces.Discrete | spaces.Box,
-    config: TrainConfig,
-    generator: torch.Generator,
-    seed: int,
-    *,
-    create_graph: bool,
-    segments: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> list[Learners[Interactive]]:
+    teacher: M, world: Callable[[M, int, int, bool], World], observation_size: int,
+    action_space: spaces.Discrete | spaces.Box, config: TrainConfig, generator: torch.Generator,
+    seed: int, *, create_graph: bool, segments: int = 0, dtype: torch.dtype = torch.float32,
+) -> list[Learners[Interactive]]:  # fmt: skip
     """Draw fresh learners that gather their own experience, and train them in a teacher's worlds.
 
-    Args:
-        teacher: Of P members.
-        world: The world of a teacher, learners of each member, episodes of each learner, and
-            whether the learners of all members see the same random numbers.
-        observation_size: O.
-        action_space: Of the target.
-        config: Number, kinds and hyperparameters of the learners of one member.
-        generator: Source of fresh learners.
-        seed: Of everything else that is random.
-        create_graph: Whether the result is to be differentiated w.r.t. the teacher.
-        segments: As `interactive.train` has it.
-        dtype: Of the parameters.
-
-    Returns:
-        Trained learners, a stack for each group; rows go member by member.
+    A world is made of a teacher, learners of each member, episodes of each learner, and whether the
+    learners of all members see the same random numbers. Learners come in a stack for each group;
+    rows go member by member.
     """
     own, trained = config.learners, []
     members = len(next(teacher.parameters()))
@@ -143,16 +122,8 @@ def train_stock_agents(
 ) -> Student:  # fmt: skip
     """Train fresh stock-like agents in an environment of one step.
 
-    Args:
-        env: Synthetic environment of P members; all teach the same agents, with the same noise.
-        spec: Algorithm, network, and number K of agents of each member.
-        steps: Environment steps of each agent; rounded up to whole rollouts.
-        generator: Source of all randomness.
-        create_graph: Whether the agents are to be differentiated w.r.t. the environment.
-        last: As `train_stock_like` has it.
-
-    Returns:
-        P K agents, member by member.
+    All of P members teach the same agents, with the same noise; the result has P K agents, member
+    by member. They take so many environment steps each, rounded up to whole rollouts.
     """
     if spec.algorithm in ON_POLICY:
         length = ON_POLICY[spec.algorithm].length
@@ -164,16 +135,14 @@ def train_stock_agents(
         data = _lessons(env, noise, progress).view(env.members * spec.count, steps, -1)
     if env.members == 1:
         clip_data_to_median(data, env.std)
-    scale = halves(space, dtype) if isinstance(space, spaces.Box) else None
 
     def reward(lesson: Tensor, action: Tensor) -> Tensor:
-        if scale is not None:
-            action = ((action - scale[0]) / scale[1]).clamp(-1, 1)
-        return env.reward(lesson, action)
+        return env.reward(lesson, to_unit(space, action))
 
     return train_stock_like(
         spec.algorithm, MLP((size, *spec.hidden, action_size(space)), spec.activation), spec.count,
-        data, reward, generator, continuous=scale is not None, create_graph=create_graph, last=last,
+        data, reward, generator, continuous=isinstance(space, spaces.Box),
+        create_graph=create_graph, last=last,
     )  # fmt: skip
 
 

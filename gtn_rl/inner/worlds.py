@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from gtn_rl.agents.interactive import Judged, Place, Segment
@@ -16,7 +14,7 @@ from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
 from gtn_rl.errors import UsageError
-from gtn_rl.spaces import halves
+from gtn_rl.spaces import to_unit
 
 _STARTS = 512
 """First observations drawn ahead; episodes start from them at random."""
@@ -25,13 +23,8 @@ _STARTS = 512
 class SyntheticWorld:
     """P synthetic environments with K learners each and N episodes for each learner; R = P K.
 
-    Args:
-        env: The environments.
-        learners: K.
-        episodes: N.
-        seed: Of the first observations.
-        through: Whether gradients run along episodes, through all states, instead of one step.
-        shared: Whether the learners of all members see the same random numbers.
+    Gradients run along episodes, through all states, or through one step. The learners of all
+    members see the same random numbers where these are `shared`.
     """
 
     def __init__(
@@ -46,20 +39,16 @@ class SyntheticWorld:
         dtype = env.reward_parameters.dtype
         self._noise = torch.randn(_STARTS, env.noise_size, generator=source, dtype=dtype)
         self._starts = torch.empty(0)
-        self._unit = _to_unit(env.action_space, dtype)
-        self.uniform = _Uniform(env.members, (learners, episodes), shared, dtype)
+        self.uniform = _uniform(env.members, (learners, episodes), shared, dtype)
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Those of the environments."""
         return list(self._env.parameters())
 
     def forget(self) -> None:
-        """Drop the first observations that were drawn ahead; the next are the same."""
         self._starts = torch.empty(0)
 
     def enter(self, progress: float) -> None:
-        """Be what it is at this share of the learners' training."""
         self._progress = progress
         if len(self._starts) and not self._env.timed:
             return
@@ -68,14 +57,12 @@ class SyntheticWorld:
             self._starts = self._env.initial(noise, progress)
 
     def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
         observation = self._fresh(source)
         return Place(observation, torch.zeros(observation.shape[:2], dtype=torch.long))
 
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take actions: place after it and its resets, then `following`, `over`, `last`."""
         with torch.set_grad_enabled(self._through):
             flat = self._flat(place.observation)
             outcome = self._env.outcome(flat, self._taken(action))
@@ -88,7 +75,6 @@ class SyntheticWorld:
         return Place(observation, torch.where(over, 0, age)), following, over, last
 
     def judge(self, segment: Segment) -> Judged:
-        """Rewards and next states of the actions that were taken."""
         flat, action = self._flat(segment.observation), self._taken(segment.action)
         outcome = self._env.outcome(flat, action)
         reward = self._env.reward(self._env.lesson(flat, self._progress), action)
@@ -99,7 +85,6 @@ class SyntheticWorld:
         )
 
     def judge_all(self, segment: Segment) -> Judged:
-        """Rewards and next states of all discrete actions."""
         flat, shape = self._flat(segment.observation), segment.last.shape
         outcome = self._env.outcomes(flat)
         size = segment.observation.shape[-1]
@@ -121,24 +106,17 @@ class SyntheticWorld:
 
     def _taken(self, action: Tensor) -> Tensor:
         """Actions of the learners as the environments have them, `[P, rest]` or `[P, rest, A]`."""
-        if self._unit is None:
-            return action.reshape(self._env.members, -1)
-        return self._flat(self._unit(action))
+        unit = to_unit(self._env.action_space, action)
+        if unit.is_floating_point():
+            return self._flat(unit)
+        return unit.reshape(self._env.members, -1)
 
 
 class RewardedWorld:
     """P rewards with K learners each and N real episodes for each learner; R = P K.
 
     Unlike a synthetic world it cannot be run twice from one place: no gradient checkpointing.
-
-    Args:
-        task: The target.
-        reward: What learners are given for their steps.
-        actions: How learners act.
-        learners: K.
-        episodes: N.
-        seed: Of the real episodes; those of all members start alike.
-        shared: Whether the learners of all members see the same random numbers.
+    The real episodes of all members start alike; random numbers are shared as in a synthetic one.
     """
 
     def __init__(
@@ -152,35 +130,29 @@ class RewardedWorld:
         seeds = [(seed + index) % 2**31 for index in range(rows * episodes)]
         self._seeds = seeds * (self._shape[0] // rows)
         self._real: list[Tensor] = []
-        self._unit = _to_unit(task.action_space, torch.float32)
-        self.uniform = _Uniform(reward.members, (learners, episodes), shared, torch.float32)
+        self.uniform = _uniform(reward.members, (learners, episodes), shared, torch.float32)
         self.steps = 0
 
     def close(self) -> None:
-        """Free the environments."""
         self._envs.close()
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Those of the rewards."""
         return list(self._reward.parameters())
 
     def forget(self) -> None:
         """Nothing is computed ahead."""
 
     def enter(self, progress: float) -> None:
-        """Begin a segment; the real environment does not change."""
         self._real.clear()
 
     def reset(self, source: torch.Generator) -> Place:
-        """Start episodes everywhere."""
         observation, _ = self._envs.reset(seed=self._seeds)  # type: ignore[arg-type]
         return Place(self._tensor(observation), torch.zeros(self._shape, dtype=torch.long))
 
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
-        """Take real steps: place after it and its resets, then `following`, `over`, `last`."""
         array, reward, terminated, truncated, _ = self._envs.step(
             self._actions.to_numpy(action.flatten(0, 1))
         )
@@ -195,15 +167,14 @@ class RewardedWorld:
         return after, following, done, last
 
     def judge(self, segment: Segment) -> Judged:
-        """Learned rewards of the actions that were taken."""
-        action = segment.action if self._unit is None else self._unit(segment.action)
+        action = to_unit(self._reward.action_space, segment.action)
 
         def flat(rows: Tensor, axes: int) -> Tensor:
             return rows.reshape(self._reward.members, -1, *rows.shape[rows.dim() - axes :])
 
         reward = self._reward(
             flat(segment.observation, 1),
-            flat(action, 0 if self._unit is None else 1),
+            flat(action, int(action.is_floating_point())),
             flat(segment.following, 1),
             flat(torch.stack(self._real, 1), 0),
             flat(segment.last, 0),
@@ -224,29 +195,14 @@ class RewardedWorld:
         return torch.as_tensor(array.astype(np.float32)).view(*self._shape, -1)
 
 
-@dataclass(frozen=True)
-class _Uniform:
-    """Uniform numbers `[R, N, *size]`, R = P K, the same for each of P members where shared."""
+def _uniform(
+    members: int, shape: tuple[int, int], shared: bool, dtype: torch.dtype
+) -> Callable[..., Tensor]:
+    """Draws numbers `[R, N, *size]`, R = P K, the same for each of P members where shared."""
+    rows = shape[0] if shared else shape[0] * members
 
-    members: int
-    shape: tuple[int, int]
-    shared: bool
-    dtype: torch.dtype
+    def draw(source: torch.Generator, *size: int) -> Tensor:
+        drawn = torch.rand(rows, shape[1], *size, generator=source, dtype=dtype)
+        return drawn.expand(members, *drawn.shape).flatten(0, 1) if shared else drawn
 
-    def __call__(self, source: torch.Generator, *size: int) -> Tensor:
-        learners, episodes = self.shape
-        rows = learners if self.shared else learners * self.members
-        drawn = torch.rand(rows, episodes, *size, generator=source, dtype=self.dtype)
-        if not self.shared:
-            return drawn
-        return drawn.expand(self.members, *drawn.shape).flatten(0, 1)
-
-
-def _to_unit(
-    space: spaces.Discrete | spaces.Box, dtype: torch.dtype
-) -> Callable[[Tensor], Tensor] | None:
-    """From continuous actions to [-1, 1]; none where actions are discrete."""
-    if isinstance(space, spaces.Discrete):
-        return None
-    middle, half = halves(space, dtype)
-    return lambda action: ((action - middle) / half).clamp(-1, 1)
+    return draw

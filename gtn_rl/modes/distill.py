@@ -14,7 +14,6 @@ from gtn_rl.agents.spec import Spec, parse_networks
 from gtn_rl.config import expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.targets import Factory, RealEnvs, Target, describe
-from gtn_rl.errors import UsageError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
@@ -24,15 +23,13 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
+from gtn_rl.modes.train import find_policy
 from gtn_rl.run import Result, go
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import untrained
 from gtn_rl.stages.imitate import Imitate
-from gtn_rl.stages.judge import Judge
-from gtn_rl.stages.pretrain import Pretrain
-from gtn_rl.stages.search import Search
 from gtn_rl.stages.search_pairs import SearchPairs, random_pairs
-from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 
 _SCORE = 103  # A stream of random numbers besides those of the stages.
@@ -54,14 +51,7 @@ def distill(
     pairs follow the gradient of the real return through the whole cloning. Where that does not
     show the way, an expert is trained first (`config.pretrain`).
 
-    Args:
-        target: Gymnasium id of an environment with flat `Box` observations and `Discrete` or
-            bounded `Box` actions, or a function that makes one.
-        out: Folder for the artifact, `log.csv`, TensorBoard logs and checkpoints; made if missing.
-        config: Settings; the defaults if not given.
-        resume: Go on with the run that `out` holds, as if it had never stopped.
-        progress_bar: Whether to show a progress bar.
-        command: Recorded in the artifact as the way to reproduce it.
+    Arguments are those of `gtn_rl.train`.
 
     Returns:
         The pairs as `teacher`; `score` is the mean greedy real return of fresh policies.
@@ -97,24 +87,16 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
 
     def teaching() -> TeachLearners:
         return TeachLearners(
-            target, task, settings, _alone, teach, config.num_policies, epochs=config.epochs,
+            target, task, settings, teach, config.num_policies, epochs=config.epochs,
             averaging=config.averaging,
         )  # fmt: skip
 
     stages: list[Stage] = [SearchPairs(task, actions, config)]
     if config.pretrain.real_steps:
-        stages = [
-            Search(task, actions, settings),
-            Pretrain(task, actions, settings),
-            Imitate(task, actions, config, teach),
-        ]
+        stages = [*find_policy(task, settings), Imitate(task, actions, config, teach)]
     if config.outer.steps:
         stages.append(teaching())
-    return [*stages, Judge(teaching(), config.seed)]
-
-
-def _alone(teacher: nn.Module, count: int) -> nn.Module:
-    raise UsageError("pairs are learned by the meta-gradient, not by a population")
+    return [*stages, judging(teaching(), config.seed)]
 
 
 def clone_returns(
@@ -128,12 +110,9 @@ def clone_returns(
     """Greedy real returns `[K, episodes]` of K fresh policies cloned from the pairs.
 
     Args:
-        pairs: What they are cloned from.
         target: Where they act; the pairs' own target if not given. If that is `"module:Id"` it
             must be given, since an artifact does not decide what is imported.
-        networks: How many of which network.
-        episodes: Real episodes of each.
-        seed: Of initial weights and episodes.
+        networks: K of which network.
 
     Raises:
         UsageError: Networks that do not exist, or an unknown target.

@@ -31,9 +31,7 @@ class Pairs(nn.Module):
     Ventura 2025). Probabilities serve as actions of a `Discrete` space.
 
     Args:
-        observation_space: Of the target.
-        action_space: Of the target.
-        target: Its id.
+        target: Id of the environment whose spaces these are.
         count: k.
         steps: T.
         optimizer: Of the policies, `"sgd"` or `"adam"`.
@@ -135,7 +133,6 @@ class Pairs(nn.Module):
 
         Args:
             shapes: How many of which network.
-            generator: Source of their initial weights.
             create_graph: Whether they are to be differentiated w.r.t. the pairs.
             temperature: Of discrete policies when they explore.
         """
@@ -152,11 +149,6 @@ class Pairs(nn.Module):
         self, hidden: Sequence[int] = (64, 64), activation: str = "tanh", *, seed: int = 0
     ) -> nn.Sequential:
         """A fresh network `[..., O]` to `[..., A]`, logits or vectors, cloned from the pairs.
-
-        Args:
-            hidden: Units of its hidden layers.
-            activation: `"tanh"` or `"relu"`.
-            seed: Of its initial weights.
 
         Raises:
             UsageError: No hidden layer, or no such activation.

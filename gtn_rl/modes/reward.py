@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,15 +23,10 @@ from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import total_costs
 from gtn_rl.io.kinds import from_pretrained, save_reward
 from gtn_rl.io.runlog import COLUMNS
-from gtn_rl.loop import Stage
+from gtn_rl.modes.train import find_policy
 from gtn_rl.run import Result, go
-from gtn_rl.stages.base import untrained
-from gtn_rl.stages.convert import Convert
-from gtn_rl.stages.expert import ImitateExpert, load_expert
-from gtn_rl.stages.judge import Judge
-from gtn_rl.stages.pretrain import Pretrain
-from gtn_rl.stages.search import Search
-from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.stages.base import Once, untrained
+from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 
 LEARNERS = ("4xppo@tanh:64-64", "4xa2c@tanh:64-64")
@@ -58,17 +52,14 @@ def train_reward(
     steps are counted. The form `action` starts from the reward of a synthetic environment, found as
     `gtn_rl.train` finds its start; the other forms start from 0.
 
+    Arguments not named here are those of `gtn_rl.train`.
+
     Args:
-        target: Gymnasium id, or a function that makes an environment.
-        out: Folder for the artifact, logs and checkpoints; made if missing.
         config: Settings; those of `gtn_rl.config.reward_config` if not given. Horizon, dynamics,
             workers and the parts that evolution moves have no use here.
         form: Of the reward network, `action`, `state` or `potential`.
         additive: Whether the learned reward is added to the real one.
         terms: Whether the network of `state` is also shown the real reward.
-        resume: Go on with the run that `out` holds.
-        progress_bar: Whether to show a progress bar.
-        command: Recorded in the artifact as the way to reproduce it.
 
     Returns:
         The reward network as `teacher`; `score` is the mean greedy real return of fresh learners
@@ -91,10 +82,10 @@ def train_reward(
     if config.init:
         start, before = from_pretrained(config.init, target=task.id), total_costs(config.init)
     stages = [
-        *_policy(task, config, form),
-        Convert(lambda state: _first(blank, state.teacher), "making a reward network"),
+        *find_policy(task, config, pretrain=form == "action"),
+        Once("making a reward network", make=lambda state: _first(blank, state.teacher)),
         *([_teaching(target, task, config)] if config.outer.steps else []),
-        Judge(_teaching(target, task, config), config.seed),
+        judging(_teaching(target, task, config), config.seed),
     ]
     folder = checkpoint.prepare(out, resume=resume)
     return go(
@@ -124,18 +115,6 @@ def _settings(config: TrainConfig, task: Target) -> TrainConfig:
     return config
 
 
-def _policy(task: Target, config: TrainConfig, form: str) -> list[Stage]:
-    """Find the environment whose reward or, for other forms, whose scales are the start."""
-    actions = make_actions(task.action_space, config.noise)
-    if config.init:
-        return []
-    if config.expert:
-        return [ImitateExpert(task, actions, config, load_expert(config.expert, task))]
-    if form == "action" and config.pretrain.real_steps:
-        return [Search(task, actions, config), Pretrain(task, actions, config)]
-    return [Search(task, actions, config)]
-
-
 def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
     """A reward network to start with, as the form of another is."""
     assert isinstance(env, SyntheticEnv)
@@ -149,42 +128,31 @@ def _first(blank: RewardNetwork, env: nn.Module) -> RewardNetwork:
 
 def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> TeachLearners:
     """The stage in which learners on real dynamics are given the rewards of a network."""
-
-    def members(teacher: nn.Module, count: int) -> RewardNetwork:
-        assert isinstance(teacher, RewardNetwork)
-        return teacher.like(count)
+    actions = make_actions(task.action_space, config.noise)
 
     def teach(
         teacher: nn.Module, generator: torch.Generator, *, create_graph: bool
     ) -> Sequence[Student]:
         assert isinstance(teacher, RewardNetwork)
-        learners, steps = _on_real(teacher, generator, create_graph, task, config)
-        stage.charge(steps)
-        return learners
-
-    stage = TeachLearners(target, task, config, members, teach)
-    return stage
-
-
-def _on_real(
-    reward: RewardNetwork, generator: torch.Generator, create_graph: bool, task: Target,
-    config: TrainConfig,
-) -> tuple[Sequence[Student], int]:  # fmt: skip
-    """Fresh learners, trained on real dynamics, and how many real steps that took."""
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    actions = make_actions(task.action_space, config.noise)
-    with ExitStack() as opened:
+        seed = int(torch.randint(2**31, (1,), generator=generator))
         worlds: list[RewardedWorld] = []
 
         def world(
             reward: RewardNetwork, learners: int, episodes: int, shared: bool
         ) -> RewardedWorld:
             made = RewardedWorld(task, reward, actions, learners, episodes, seed, shared=shared)
-            worlds.append(opened.enter_context(closing(made)))
+            worlds.append(made)
             return made
 
-        trained = interact(
-            reward, world, task.observation_space.shape[0], task.action_space, config, generator,
-            seed, create_graph=create_graph,
-        )  # fmt: skip
-        return trained, sum(made.steps for made in worlds)
+        try:
+            return interact(
+                teacher, world, task.observation_space.shape[0], task.action_space, config,
+                generator, seed, create_graph=create_graph,
+            )  # fmt: skip
+        finally:
+            stage.charge(sum(made.steps for made in worlds))
+            for made in worlds:
+                made.close()
+
+    stage = TeachLearners(target, task, config, teach)
+    return stage

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from gtn_rl.config import TrainConfig, expect
 from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
@@ -18,12 +16,11 @@ from gtn_rl.io.runlog import COLUMNS
 from gtn_rl.loop import Stage
 from gtn_rl.run import Result, go
 from gtn_rl.stages.base import untrained
-from gtn_rl.stages.dynamics import LearnDynamics
+from gtn_rl.stages.dynamics import learn_dynamics
 from gtn_rl.stages.expert import ImitateExpert, load_expert
-from gtn_rl.stages.judge import Judge
 from gtn_rl.stages.pretrain import Pretrain
 from gtn_rl.stages.search import Search
-from gtn_rl.stages.teach import TeachLearners
+from gtn_rl.stages.teach import TeachLearners, judging
 from gtn_rl.state import State
 from gtn_rl.targets import config_for
 
@@ -78,27 +75,25 @@ def stages_of(
     target: str | Factory, task: Target, config: TrainConfig, start: SyntheticEnv
 ) -> list[Stage]:
     """What a run does: find a policy, learn dynamics where there are any, teach, judge."""
-    actions = make_actions(task.action_space, config.noise)
-    stages: list[Stage] = []
-    if config.expert:
-        expert = load_expert(config.expert, task)
-        stages.append(ImitateExpert(task, actions, config, expert))
-    elif not config.init:
-        stages.append(Search(task, actions, config))
-        if config.pretrain.real_steps:
-            stages.append(Pretrain(task, actions, config))
+    stages = find_policy(task, config)
     dynamic = bool(config.init) and read_config(config.init)["horizon"] > 1
     if config.horizon > 1 and config.dynamics.real_steps and not dynamic:
-        stages.append(LearnDynamics(task, actions, config))
+        stages.append(learn_dynamics(task, config))
     if config.outer.steps:
-        stages.append(TeachLearners(target, task, config, _members))
-    stages.append(Judge(TeachLearners(target, task, config, _members), config.seed))
-    return stages
+        stages.append(TeachLearners(target, task, config))
+    return [*stages, judging(TeachLearners(target, task, config), config.seed)]
 
 
-def _members(teacher: nn.Module, count: int) -> nn.Module:
-    assert isinstance(teacher, SyntheticEnv)
-    return teacher.like(count)
+def find_policy(task: Target, config: TrainConfig, *, pretrain: bool = True) -> list[Stage]:
+    """What finds the environment to begin with: nothing where one is given."""
+    actions = make_actions(task.action_space, config.noise)
+    if config.init:
+        return []
+    if config.expert:
+        return [ImitateExpert(task, actions, config, load_expert(config.expert, task))]
+    if pretrain and config.pretrain.real_steps:
+        return [Search(task, actions, config), Pretrain(task, actions, config)]
+    return [Search(task, actions, config)]
 
 
 def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, float]]:
@@ -116,7 +111,7 @@ def _start(task: Target, config: TrainConfig) -> tuple[SyntheticEnv, dict[str, f
     if env.horizon not in (1, config.horizon):
         raise UsageError(f"{config.init} has horizon {env.horizon}: set horizon to the same")
     if env.horizon == 1 and config.horizon > 1:
-        longer = env.like(1, config.horizon)
+        longer = env.like(1, horizon=config.horizon)
         longer.load_state_dict(env.state_dict(), strict=False)
         env = longer
     return env, total_costs(config.init)

@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gtn_rl.errors import TrainingDivergedError, UsageError
-from gtn_rl.outer.cma_es import CMAES
-from gtn_rl.outer.strategies import SNES, OpenAIES, Strategy, summed_ranks
+from gtn_rl.outer.strategies import CMAES, SNES, OpenAIES, Strategy, summed_ranks
 from gtn_rl.seeding import generator
 
-_POPULATION = 100
-"""Name of the random stream of populations."""
+_POPULATION = 100  # Name of the random stream of populations.
 
 
 def make_strategy(
@@ -59,17 +57,13 @@ class Executor(Protocol):
     """Where the members of a generation train their learners."""
 
     def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Fitness and real steps taken.
+        """Mean return `[P, K]` of learners of each of K kinds, and how many real steps it took.
 
-        Returns:
-            Mean return `[P, K]` of the learners of each of K kinds that a member teaches, not a
-            number where it was lost, and how many real steps were taken.
+        Not a number where a member was lost.
         """
-        ...
 
     def close(self) -> None:
         """Free what it holds."""
-        ...
 
 
 class Evolution:
@@ -80,9 +74,6 @@ class Evolution:
     known of the way, and the teacher stays.
 
     Args:
-        teacher: The module to update in place; D parameters.
-        strategy: Draws populations around it and learns from their fitness.
-        seed: Of the populations.
         moving: Names of the teacher's parameters that evolve; all if not given.
 
     Raises:
@@ -90,13 +81,9 @@ class Evolution:
     """
 
     def __init__(
-        self,
-        teacher: nn.Module,
-        strategy: Strategy[Any],
-        seed: int,
-        *,
+        self, teacher: nn.Module, strategy: Strategy[Any], seed: int, *,
         moving: Collection[str] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.teacher = teacher
         self._strategy, self._seed = strategy, seed
         known = dict(teacher.named_parameters())
@@ -121,16 +108,10 @@ class Evolution:
         vector_to_parameters(parameters, self.teacher.parameters())
 
     def ask(self, step: int) -> Generation:
-        """A generation around the teacher."""
         return Generation(self._strategy, self._state, self._seed, step, self._all(), self._moving)
 
     def tell(self, trained: Generation, score: Tensor, step: int) -> dict[str, Any]:
-        """Move the teacher.
-
-        Args:
-            trained: The generation whose learners were trained.
-            score: Real returns `[P, K]` of K kinds of learners, not a number where one was lost.
-            step: The outer step.
+        """Move the teacher, by real returns `[P, K]` of K kinds, not a number where one was lost.
 
         Raises:
             TrainingDivergedError: No member has a fitness; the teacher is left as it was.
@@ -154,11 +135,9 @@ class Evolution:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The strategy's state and the teacher."""
         return {"strategy": dict(self._state._asdict()), "teacher": self.teacher.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         self.teacher.load_state_dict(state["teacher"])
         self._state = type(self._state)(**state["strategy"])
         with torch.no_grad():

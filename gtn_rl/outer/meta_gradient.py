@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from gtn_rl.agents.learners import Stack
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.outer.averaged import Averaged
+from gtn_rl.state import saving
 
 Objective = Callable[[Sequence[Any]], Tensor]
 """A scalar to maximise, for trained learners; differentiable in their parameters."""
@@ -31,11 +32,6 @@ def meta_gradient(
     The surrogate is differentiated at a detached copy of the trained learners; that gradient is the
     vector of one vector-Jacobian product through their whole training (Such et al. 2020, section 3;
     the surrogate may be reused with learners trained again, since it meets them only here).
-
-    Args:
-        trained: Learners whose parameters are a function of `parameters`.
-        surrogate: Scalar to maximise.
-        parameters: The teacher's parameters.
     """
     leaves = [stack.parameters.detach().requires_grad_() for stack in trained]
     detached = [stack.with_parameters(leaf) for stack, leaf in zip(trained, leaves, strict=True)]
@@ -49,28 +45,39 @@ def meta_gradient(
     return value.detach(), list(gradients)
 
 
+class Averaged:
+    """The moving average of a teacher's parameters, which their owner changes."""
+
+    state_dict, load_state_dict = saving("module")
+
+    def __init__(self, teacher: nn.Module, decay: float) -> None:
+        def blend(average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            # The plain mean until it is longer than the decay's memory: no bias to the start.
+            return average.lerp(new, max(1 - decay, 1 / (int(count) + 1)))
+
+        self.module = AveragedModel(teacher, avg_fn=blend).requires_grad_(False)
+
+    @property
+    def teacher(self) -> nn.Module:
+        module: nn.Module = self.module.module
+        return module
+
+
 class MetaGradient:
     """Ascends the meta-gradient with Adam, and averages the teacher.
 
     Args:
-        teacher: The module to update in place.
-        rate: Adam's step size at an outer step.
-        max_norm: Longer gradients are shortened to this norm.
         averaging: Decay of the moving average of the teacher's parameters.
-        epochs: Updates by one objective.
         again: Trains the learners of an outer step again, for every update but the first.
     """
 
+    state_dict, load_state_dict = saving("_teacher", "_averaged", "_optimizer")
+
     def __init__(
-        self,
-        teacher: nn.Module,
-        rate: Callable[[int], float],
-        *,
-        max_norm: float = 1.0,
-        averaging: float = 0.9,
-        epochs: int = 1,
+        self, teacher: nn.Module, rate: Callable[[int], float], *, max_norm: float = 1.0,
+        averaging: float = 0.9, epochs: int = 1,
         again: Callable[[nn.Module, int], Any] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._teacher, self._rate, self._max_norm = teacher, rate, max_norm
         self._epochs, self._again = epochs, again
         self._parameters = list(teacher.parameters())
@@ -79,20 +86,15 @@ class MetaGradient:
 
     @property
     def teacher(self) -> nn.Module:
-        """The averaged teacher."""
         return self._averaged.teacher
 
     def ask(self, step: int) -> nn.Module:
-        """The teacher itself."""
         return self._teacher
 
     def tell(self, trained: Any, score: Any, step: int) -> dict[str, Any]:
         """Move the teacher along the gradient of its learners' score.
 
-        Args:
-            trained: Learners whose parameters are a function of the teacher's.
-            score: A surrogate to maximise, and what the log should say of it.
-            step: The outer step.
+        `score` is a surrogate to maximise, and what the log should say of it.
         """
         surrogate, row = score
         for epoch in range(self._epochs):
@@ -107,11 +109,6 @@ class MetaGradient:
         self, trained: Sequence[Stack], surrogate: Objective, learning_rate: float
     ) -> Update:
         """Change the teacher so that learners it trains do better.
-
-        Args:
-            trained: Learners whose parameters are a function of the teacher's.
-            surrogate: Scalar to maximise.
-            learning_rate: Adam's step size.
 
         Raises:
             TrainingDivergedError: The gradient is not finite; the teacher is left as it was.
@@ -128,17 +125,3 @@ class MetaGradient:
         self._optimizer.param_groups[0]["lr"] = learning_rate
         self._optimizer.step()
         return Update(float(value), norm)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The teacher, its average and Adam's state."""
-        return {
-            "teacher": self._teacher.state_dict(),
-            "average": self._averaged.module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._teacher.load_state_dict(state["teacher"])
-        self._averaged.module.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])

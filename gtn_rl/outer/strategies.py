@@ -22,28 +22,21 @@ class State(Protocol):
     """Where a strategy stands; `mean` `[D]` is its best guess."""
 
     @property
-    def mean(self) -> Tensor: ...  # noqa: D102
+    def mean(self) -> Tensor: ...
 
 
 class Strategy(Protocol[S]):
-    """An evolution strategy."""
+    """An evolution strategy of `population` P: states from means `[D]`, members `[P, D]`.
+
+    `tell` gives the state after the fitness `[P]` of a population is known. `deviation` is the
+    standard deviation of the first population.
+    """
 
     @property
-    def population(self) -> int:
-        """P, members of a generation."""
-        ...
-
-    def initial(self, mean: Tensor) -> S:
-        """The state of a search that starts at `mean` `[D]`."""
-        ...
-
-    def ask(self, state: S, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`."""
-        ...
-
-    def tell(self, state: S, population: Tensor, fitness: Tensor) -> S:
-        """The state after the fitness `[P]` of the population `[P, D]` is known."""
-        ...
+    def population(self) -> int: ...
+    def initial(self, mean: Tensor) -> S: ...
+    def ask(self, state: S, generator: torch.Generator) -> Tensor: ...
+    def tell(self, state: S, population: Tensor, fitness: Tensor) -> S: ...
 
 
 def centered_ranks(fitness: Tensor) -> Tensor:
@@ -77,30 +70,21 @@ class OpenAIESState(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenAIES:
-    """Antithetic samples, centered ranks, Adam (Salimans et al. 2017, arXiv 1703.03864).
-
-    Args:
-        population: P, even.
-        deviation: Standard deviation of the samples.
-        learning_rate: Adam's step size.
-    """
+    """Antithetic samples, centered ranks, Adam (Salimans et al. 2017, arXiv 1703.03864, alg. 1)."""
 
     population: int
     deviation: float = 0.1
     learning_rate: float = 0.03
 
     def initial(self, mean: Tensor) -> OpenAIESState:
-        """The state of a search that starts at `mean` `[D]`."""
         return OpenAIESState(mean, torch.zeros_like(mean), torch.zeros_like(mean), 0)
 
     def ask(self, state: OpenAIESState, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`: the second half mirrors the first."""
         shape = (self.population // 2, len(state.mean))
         noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
         return state.mean + self.deviation * torch.cat([noise, -noise])
 
     def tell(self, state: OpenAIESState, population: Tensor, fitness: Tensor) -> OpenAIESState:
-        """The state after a step of Adam along the estimated gradient (algorithm 1)."""
         half = self.population // 2
         pairs = fitness.view(2, half)
         whole = pairs.isfinite().all(0)
@@ -125,28 +109,20 @@ class SNESState(NamedTuple):
 
 @dataclass(frozen=True)
 class SNES:
-    """Separable natural evolution strategy (Wierstra et al. 2014, arXiv 1106.4487, algorithm 6).
-
-    Args:
-        population: P.
-        deviation: Initial standard deviation.
-    """
+    """Separable natural evolution strategy (Wierstra et al. 2014, arXiv 1106.4487, algorithm 6)."""
 
     population: int
     deviation: float = 0.1
 
     def initial(self, mean: Tensor) -> SNESState:
-        """The state of a search that starts at `mean` `[D]`."""
         return SNESState(mean, torch.full_like(mean, self.deviation))
 
     def ask(self, state: SNESState, generator: torch.Generator) -> Tensor:
-        """A population `[P, D]`."""
         shape = (self.population, len(state.mean))
         noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
         return state.mean + state.deviation * noise
 
     def tell(self, state: SNESState, population: Tensor, fitness: Tensor) -> SNESState:
-        """The state after a step along the natural gradient, with the paper's step sizes."""
         utility = utilities(fitness).to(population.dtype)
         noise = (population - state.mean) / state.deviation
         dimensions = len(state.mean)
@@ -172,3 +148,76 @@ def utilities(fitness: Tensor) -> Tensor:
     if count:
         shaped[valid] = (raw / raw.sum() - 1 / count).to(fitness.dtype)
     return shaped
+
+
+class CMAESState(NamedTuple):
+    """Where the search stands.
+
+    `mean`, `step_path`, `path` and `lengths` are `[D]`, `covariance` and its eigenvectors `basis`
+    `[D, D]`; `lengths` are the square roots of the eigenvalues. All are float64.
+    """
+
+    mean: Tensor
+    deviation: float
+    step_path: Tensor
+    path: Tensor
+    covariance: Tensor
+    basis: Tensor
+    lengths: Tensor
+    generation: int
+
+
+@dataclass(frozen=True)
+class CMAES:
+    """CMA-ES with positive weights (Hansen 2016, arXiv 1604.00772, figure 6 and its defaults)."""
+
+    population: int
+    deviation: float = 0.1
+
+    def initial(self, mean: Tensor) -> CMAESState:
+        mean = mean.double()
+        size = len(mean)
+        zero, unit = torch.zeros_like(mean), torch.eye(size, dtype=torch.float64)
+        return CMAESState(mean, self.deviation, zero, zero, unit, unit, torch.ones_like(mean), 0)
+
+    def ask(self, state: CMAESState, generator: torch.Generator) -> Tensor:
+        shape = (self.population, len(state.mean))
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return state.mean + state.deviation * (noise * state.lengths) @ state.basis.T
+
+    def tell(self, state: CMAESState, population: Tensor, fitness: Tensor) -> CMAESState:
+        size, generation = len(state.mean), state.generation + 1
+        known = fitness.isfinite().nonzero()[:, 0]
+        best = known[fitness[known].argsort(descending=True, stable=True)][: self.population // 2]
+        weight = math.log((self.population + 1) / 2) - torch.arange(1, len(best) + 1).double().log()
+        weight = weight / weight.sum()
+        mass = 1 / float(weight.square().sum())
+
+        step_decay = (mass + 2) / (size + mass + 5)
+        damping = 1 + 2 * max(0.0, math.sqrt((mass - 1) / (size + 1)) - 1) + step_decay
+        decay = (4 + mass / size) / (size + 4 + 2 * mass / size)
+        one = 2 / ((size + 1.3) ** 2 + mass)
+        many = min(1 - one, 2 * (mass - 2 + 1 / mass) / ((size + 2) ** 2 + mass))
+        expected = math.sqrt(size) * (1 - 1 / (4 * size) + 1 / (21 * size**2))
+
+        steps = (population[best].double() - state.mean) / state.deviation
+        move = weight @ steps
+        whitened = state.basis @ ((state.basis.T @ move) / state.lengths)
+        step_path = (1 - step_decay) * state.step_path
+        step_path = step_path + math.sqrt(step_decay * (2 - step_decay) * mass) * whitened
+        length = float(step_path.norm())
+        # Stalls the path's update after long steps, so that the covariance does not grow with it.
+        steady = (
+            length / math.sqrt(1 - (1 - step_decay) ** (2 * generation))
+            < (1.4 + 2 / (size + 1)) * expected
+        )
+        path = (1 - decay) * state.path + steady * math.sqrt(decay * (2 - decay) * mass) * move
+        covariance = (1 - one - many + (1 - steady) * one * decay * (2 - decay)) * state.covariance
+        covariance = covariance + one * torch.outer(path, path) + many * (steps.T * weight) @ steps
+        covariance = (covariance + covariance.T) / 2
+        deviation = state.deviation * math.exp(step_decay / damping * (length / expected - 1))
+        values, basis = torch.linalg.eigh(covariance)
+        return CMAESState(
+            state.mean + state.deviation * move, deviation, step_path, path, covariance, basis,
+            values.clamp_min(1e-20).sqrt(), generation,
+        )  # fmt: skip

@@ -1,28 +1,112 @@
-"""What most stages have in common, to be called and not inherited."""
+"""What stages have in common, to be called and not inherited; stages of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
+from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.seeding import derive
+from gtn_rl.state import State, saving
+
+T = TypeVar("T")
+_KIND = "evaluation_of_"
 
 
-def untrained(
-    task: Target, config: TrainConfig, *, phases: Sequence[Phase] = (Phase(),), **settings: object
-) -> SyntheticEnv:
+def ignore(*_: Any) -> None:
+    """A method of a stage that has nothing to do there."""
+
+
+def nothing(*_: Any, **__: Any) -> dict[str, Any]:
+    """A method of a stage that has nothing to log or to save."""
+    return {}
+
+
+def never(*_: Any) -> bool:
+    """The `converged` of a stage that ends by its shares alone."""
+    return False
+
+
+def unchanged(_: Any, teachers: T, step: int) -> T:
+    """The `train` of a stage whose learners need no training, or train where they are scored."""
+    return teachers
+
+
+class Keep:
+    """An estimator that leaves its teacher to others."""
+
+    tell = nothing
+    state_dict, load_state_dict = saving("teacher")
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self.teacher = teacher
+
+    def ask(self, step: int) -> nn.Module:
+        return self.teacher
+
+
+class Once:
+    """A stage whose one step is a function of what the stages before left.
+
+    Args:
+        name: What goes on, in words.
+        act: Changes the teacher in place or measures it; gives log entries and real steps. The
+            stage has no step at all if not given.
+        make: The teacher, if it is to be another one.
+    """
+
+    every, competes = 1, True
+    reset = close = ignore
+    train, converged = unchanged, never
+    state_dict, load_state_dict = saving("_row")
+
+    def __init__(
+        self,
+        name: str,
+        act: Callable[[State], tuple[dict[str, float], int]] | None = None,
+        make: Callable[[State], nn.Module] = lambda state: state.teacher,
+    ) -> None:
+        self.name, self._act, self._make = name, act, make
+
+    def begin(self, state: State) -> None:
+        self._state, self.estimator = state, Keep(self._make(state))
+        self._row: dict[str, float] = {}
+        self._taken = 0
+
+    def objective(self, trained: nn.Module, step: int) -> None:
+        assert self._act is not None
+        self._row, self._taken = self._act(self._state)
+
+    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
+        return self._row
+
+    def shares(self, step: int) -> Mapping[str, float]:
+        return {"done": float(step) if self._act else 1.0}
+
+    def spent(self) -> int:
+        new, self._taken = self._taken, 0
+        return new
+
+    def end(self, state: State) -> None:
+        """Hand on the teacher, and the scores of learners by their names."""
+        state.teacher = self.estimator.teacher
+        kinds = [name for name in self._row if name.startswith(_KIND)]
+        state.returns |= {name.removeprefix(_KIND): self._row[name] for name in kinds}
+
+
+def untrained(task: Target, config: TrainConfig, **settings: Any) -> SyntheticEnv:
     """An environment for a task as the settings want it, its parameters not yet learned."""
-    options: dict[str, object] = {"horizon": config.horizon, "budget": config.steps} | settings
     return SyntheticEnv(
         task.observation_space, task.action_space, target=task.id, hidden=config.hidden,
-        phases=phases, **options,  # type: ignore[arg-type]
+        horizon=config.horizon, budget=config.steps, **settings,
     )  # fmt: skip
 
 
@@ -38,18 +122,30 @@ def moments(observations: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
 
 
+def by_kind(
+    returns: Tensor, names: Sequence[str], middle: Callable[[Tensor], float]
+) -> dict[str, float]:
+    """Log entries for real returns `[K]` of learners: the worst, and the middle of each kind.
+
+    Raises:
+        TrainingDivergedError: They are not finite.
+    """
+    if not returns.isfinite().all():
+        raise TrainingDivergedError("the real return is not finite: check the target's rewards")
+    row = {"evaluation_min": float(returns.min())}
+    for name in dict.fromkeys(names):
+        own = torch.tensor([other == name for other in names])
+        row[f"evaluation_of_{name}"] = middle(returns[own])
+    return row
+
+
 def returns_of(
     real: RealEnvs, policy: Act, seed: int, noise: torch.Generator | None = None
 ) -> tuple[Tensor, float]:
     """Real returns `[E]` of a policy, and the mean length of an episode.
 
-    Of short episodes there are more, so that about as many steps tell.
-
-    Args:
-        real: Real environments for one learner; one episode in each at least.
-        policy: With what it acts.
-        seed: Of the episodes.
-        noise: Source of actions that are sampled; greedy ones if not given.
+    Of short episodes there are more, so that about as many steps tell. Actions are greedy, or
+    sampled with `noise`.
     """
     before = real.steps
     rounds: list[Tensor] = []
@@ -65,12 +161,8 @@ def untrained_like(
     env: SyntheticEnv, phases: Sequence[Phase], states: Tensor, budget: int
 ) -> SyntheticEnv:
     """One environment of the same rewards (and dynamics) with another presentation."""
-    other = SyntheticEnv(
-        env.observation_space, env.action_space, target=env.target, hidden=env.hidden,
-        horizon=env.horizon, phases=phases, states=states, budget=budget,
-        mean=env.mean.numpy(), std=env.std.numpy(),
-    )  # fmt: skip
-    kept = ("reward_parameters", "dynamics_parameters", "step_size")
+    other = env.like(1, phases=phases, states=states, budget=budget)
+    kept = ("reward_parameters", "dynamics_parameters")
     own = {name: value for name, value in env.state_dict().items() if name in kept}
     other.load_state_dict(own, strict=False)
     return other

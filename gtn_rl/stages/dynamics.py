@@ -1,116 +1,91 @@
-"""Dynamics and termination of a synthetic environment, from real transitions."""
+"""Dynamics and termination by maximum likelihood of real transitions, before meta-training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.actions import Actions, make_actions
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import Rollout, Target
-from gtn_rl.seeding import derive
-from gtn_rl.stages.world_model import explore, fit_dynamics
+from gtn_rl.envs.targets import RealEnvs, Rollout, Target
+from gtn_rl.inner.optimal import optimal_policy
+from gtn_rl.seeding import derive, generator
+from gtn_rl.spaces import to_unit
+from gtn_rl.stages.base import Once
 from gtn_rl.state import State
 
 _STREAM = 7
+_COPIES, _BATCH, _LEARNING_RATE = 64, 1024, 3e-3
+
+_STEPS_PER_UPDATE = 25
+"""Real steps for each update of the fit; each is seen in 40 of them."""
 
 
-class MaximumLikelihood:
-    """Fits dynamics to transitions.
+def learn_dynamics(task: Target, config: TrainConfig) -> Once:
+    """The stage: transitions of what the optimal policy does and of what anyone might do."""
 
-    Args:
-        env: One environment, changed in place.
-        task: The target.
-        seed: Of the run.
+    def act(state: State) -> tuple[dict[str, float], int]:
+        env, seed = state.teacher, derive(config.seed, _STREAM)
+        assert isinstance(env, SyntheticEnv)
+        actions = make_actions(task.action_space, config.noise)
+        rollout, steps = explore(env, task, actions, config.dynamics.real_steps, seed)
+        errors = fit_dynamics(env, task, rollout, derive(config.seed, _STREAM, 2))
+        return {"surrogate": -sum(errors.values())}, steps
+
+    return Once("learning dynamics", act)
+
+
+def explore(
+    env: SyntheticEnv, task: Target, actions: Actions, steps: int, seed: int
+) -> tuple[Rollout, int]:
+    """About so many real transitions, from what the optimal policy does to what anyone might do.
+
+    The first of 64 real environments is acted in at random, the last as by the optimal policy,
+    those between the less at random the later. Random actions alone would not leave where episodes
+    start. How many real steps it took is the second result.
     """
+    share = torch.linspace(0, 1, _COPIES).view(1, -1, 1)
 
-    def __init__(self, env: SyntheticEnv, task: Target, seed: int) -> None:
-        self.teacher, self._task, self._seed = env, task, seed
+    def policy(observation: Tensor) -> Tensor:
+        return share * optimal_policy(env, observation)
 
-    def ask(self, step: int) -> SyntheticEnv:
-        """The environment itself."""
-        return self.teacher
-
-    def tell(self, trained: Any, score: Rollout, step: int) -> dict[str, Any]:
-        """Fit them."""
-        errors = fit_dynamics(self.teacher, self._task, score, derive(self._seed, _STREAM, 2))
-        return {"surrogate": -sum(errors.values())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The environment."""
-        return {"env": self.teacher.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self.teacher.load_state_dict(state["env"])
+    with RealEnvs(task, actions, 1, _COPIES) as real:
+        real.reset(derive(seed, 0))
+        rollout = real.rollout(policy, max(steps // _COPIES, 1), generator(seed, 1))
+        return rollout, real.steps
 
 
-@dataclass
-class LearnDynamics:
-    """One step: transitions of what the optimal policy does and of what anyone might do.
+def fit_dynamics(env: SyntheticEnv, task: Target, rollout: Rollout, seed: int) -> dict[str, float]:
+    """Fit an environment's dynamics and termination to real transitions, in place.
 
-    Args:
-        task: The target.
-        actions: How policies act in it.
-        config: Settings of the run; those of the stage are in `dynamics`.
+    Next observations are Gaussian around the dynamics' and terminations Bernoulli, so that maximum
+    likelihood is least squares and cross-entropy.
+
+    Returns:
+        Errors at the end (`dynamics`: mean squared, relative to the variance of a step;
+        `termination`: cross-entropy in nats).
     """
-
-    task: Target
-    actions: Actions
-    config: TrainConfig
-    name: str = "learning dynamics"
-    every: int = 1
-    competes: bool = True
-
-    def begin(self, state: State) -> None:
-        """Go on from the environment that was found."""
-        assert isinstance(state.teacher, SyntheticEnv)
-        self.estimator = MaximumLikelihood(state.teacher, self.task, self.config.seed)
-        self._steps = 0
-
-    def reset(self, step: int) -> None:
-        """Nothing hangs over."""
-
-    def train(self, teachers: SyntheticEnv, step: int) -> SyntheticEnv:
-        """Its optimal policy needs no training."""
-        return teachers
-
-    def objective(self, trained: SyntheticEnv, step: int) -> Rollout:
-        """Real transitions."""
-        wanted, seed = self.config.dynamics.real_steps, derive(self.config.seed, _STREAM)
-        rollout, steps = explore(trained, self.task, self.actions, wanted, seed)
-        self._steps += steps
-        return rollout
-
-    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
-        """Nothing."""
-        return {}
-
-    def shares(self, step: int) -> Mapping[str, float]:
-        """One step."""
-        return {"dynamics": float(step)}
-
-    def converged(self, step: int) -> bool:
-        """After its one step only."""
-        return False
-
-    def spent(self) -> int:
-        """Real steps since this was last asked."""
-        new, self._steps = self._steps, 0
-        return new
-
-    def end(self, state: State) -> None:
-        """The environment is what the estimator left."""
-        state.teacher = self.estimator.teacher
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
+    valid = rollout.valid[0]
+    before, after = rollout.observation[0][valid], rollout.next_observation[0][valid]
+    action = to_unit(task.action_space, rollout.action[0][valid])
+    ended = rollout.terminated[0][valid].float()
+    env.step_size.copy_(((after - before) / env.std).std(0).clamp_min(1e-3))
+    unit = env.std * env.step_size
+    optimizer = torch.optim.Adam([env.dynamics_parameters], _LEARNING_RATE)
+    source = generator(seed, 0)
+    errors = torch.zeros(2)
+    updates = max(len(before) // _STEPS_PER_UPDATE, 1)
+    for update in range(updates):
+        index = torch.randint(len(before), (_BATCH,), generator=source)
+        outcome = env.outcome(before[index][None], action[index][None])
+        distance = ((outcome.observation[0] - after[index]) / unit).square().mean()
+        chance = outcome.termination[0].clamp(1e-6, 1 - 1e-6)
+        surprise = F.binary_cross_entropy(chance, ended[index])
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - update / updates)
+        optimizer.zero_grad()
+        (distance + surprise).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        errors = torch.lerp(errors, torch.stack([distance, surprise]).detach(), 0.05)
+    return {"dynamics": float(errors[0]), "termination": float(errors[1])}

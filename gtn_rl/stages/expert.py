@@ -21,9 +21,9 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
-from gtn_rl.stages.base import moments, returns_of, untrained
+from gtn_rl.stages.base import ignore, moments, never, returns_of, unchanged, untrained
 from gtn_rl.stages.show import gain_of, show
-from gtn_rl.state import State
+from gtn_rl.state import State, saving
 
 _STREAM = 10
 _COPIES, _LENGTH, _EPISODES = 16, 512, 16
@@ -95,19 +95,15 @@ def load_expert(text: str, task: Target) -> Policy:
 
 
 class Regression:
-    """Least squares, or cross-entropy of what is best, of a teacher's optimal policy.
+    """Least squares, or cross-entropy of what is best, of a teacher's optimal policy."""
 
-    Args:
-        env: One environment, changed in place.
-        seed: Of the run.
-    """
+    state_dict, load_state_dict = saving("teacher", "_optimizer")
 
     def __init__(self, env: SyntheticEnv, seed: int) -> None:
         self.teacher, self._seed = env, seed
         self._optimizer = torch.optim.Adam([env.reward_parameters], _RATE)
 
     def ask(self, step: int) -> SyntheticEnv:
-        """The environment itself."""
         return self.teacher
 
     def tell(self, trained: Any, score: Example, step: int) -> dict[str, Any]:
@@ -135,50 +131,26 @@ class Regression:
             error = loss.detach()
         return {"surrogate": -float(error)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The environment and Adam's state."""
-        return {"env": self.teacher.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self.teacher.load_state_dict(state["env"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
 
 @dataclass
 class ImitateExpert:
-    """The environment's optimal policy becomes a given one, where that goes and around.
-
-    Args:
-        task: The target.
-        actions: How policies act in it.
-        config: Settings of the run.
-        expert: The policy.
-    """
+    """The environment's optimal policy becomes a given one, where that goes and around."""
 
     task: Target
     actions: Actions
     config: TrainConfig
     expert: Policy
-    name: str = "imitating the expert"
-    every: int = 1
-    competes: bool = True
+    name, every, competes = "imitating the expert", 1, True
+    reset, train, converged = ignore, unchanged, never
+    state_dict, load_state_dict = saving("_met", "_returns", "_length", "_gain")
 
     def begin(self, state: State) -> None:
-        """An untrained environment."""
         self.estimator = Regression(untrained(self.task, self.config), self.config.seed)
         self._met = torch.zeros(0, self.task.observation_space.shape[0])
         self._real = RealEnvs(self.task, self.actions, 1, _COPIES)
         self._exam = RealEnvs(self.task, self.actions, 1, _EPISODES)
         self._length, self._gain = 0.0, 1.0
         self._counted, self._returns = 0, {"random": 0.0, "expert": 0.0, "optimal": 0.0}
-
-    def reset(self, step: int) -> None:
-        """Nothing hangs over."""
-
-    def train(self, teachers: SyntheticEnv, step: int) -> SyntheticEnv:
-        """Its optimal policy needs no training."""
-        return teachers
 
     def objective(self, trained: SyntheticEnv, step: int) -> Example:
         """The expert's outputs where it goes, more or less at random, and around."""
@@ -241,15 +213,9 @@ class ImitateExpert:
         return {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
 
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its steps."""
         return {"imitation": step / _STEPS}
 
-    def converged(self, step: int) -> bool:
-        """After its steps only."""
-        return False
-
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         total = self._real.steps + self._exam.steps
         new, self._counted = total - self._counted, total
         return new
@@ -263,17 +229,5 @@ class ImitateExpert:
             state.teacher = show(state.teacher, self._met, self.config, self._gain)
 
     def close(self) -> None:
-        """Free the environments."""
         self._real.close()
         self._exam.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the expert went, and what is known."""
-        return {
-            "met": self._met, "returns": self._returns, "length": self._length, "gain": self._gain
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._met, self._returns = state["met"], state["returns"]
-        self._length, self._gain = state["length"], state["gain"]

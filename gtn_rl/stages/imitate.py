@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,6 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.inner.fitness import Teach
 from gtn_rl.inner.objective import agreement
 from gtn_rl.inner.optimal import optimal_policy
@@ -22,9 +20,9 @@ from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import moments
+from gtn_rl.stages.base import by_kind, ignore, moments, never
 from gtn_rl.stages.search_pairs import random_pairs
-from gtn_rl.state import State
+from gtn_rl.state import State, saving
 
 _STREAM = 102
 _BATCH, _KEPT = 256, 2048
@@ -36,15 +34,12 @@ class Imitate:
 
     The expert is the optimal policy of the environment that the stages before found. Where the
     cloned policies go, when they are evaluated, they must know what to do (Ross et al. 2011).
-
-    Args:
-        task: The target.
-        actions: How policies act in it.
-        config: Settings of the run.
-        teach: How pairs teach policies.
     """
 
     name, competes = "imitating the expert", True
+    reset = end = ignore
+    converged = never
+    state_dict, load_state_dict = saving("_visited")
 
     def __init__(self, task: Target, actions: Actions, config: DistillConfig, teach: Teach) -> None:
         self.task, self.actions, self.config, self.teach = task, actions, config, teach
@@ -73,9 +68,6 @@ class Imitate:
         """Linear decay to 0."""
         config = self.config
         return config.imitation_learning_rate * (1 - step / max(config.imitation, 1))
-
-    def reset(self, step: int) -> None:
-        """Nothing hangs over."""
 
     def train(self, teachers: Pairs, step: int) -> Sequence[Student]:
         """Fresh policies, cloned from the pairs."""
@@ -111,42 +103,18 @@ class Imitate:
 
         seed = derive(self.config.seed, _STREAM, 4, step) % 2**31
         returns = self._exam.evaluate(policy, seed).mean(1)
-        if not returns.isfinite().all():
-            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
         seen = torch.cat(met)
         chosen = torch.randint(len(seen), (_KEPT,), generator=stream)
         self._visited = torch.cat([self._visited[:_KEPT], seen[chosen]])
-        row = {"evaluation": float(returns.mean()), "evaluation_min": float(returns.min())}
-        names = algorithms(trained)
-        for name in dict.fromkeys(names):
-            own = torch.tensor([other == name for other in names])
-            row[f"evaluation_of_{name}"] = float(returns[own].mean())
-        return row
+        kinds = by_kind(returns, algorithms(trained), lambda own: float(own.mean()))
+        return {"evaluation": float(returns.mean())} | kinds
 
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its outer steps."""
         return {"imitation": step / self.config.imitation if self.config.imitation else 1.0}
 
-    def converged(self, step: int) -> bool:
-        """After its steps only."""
-        return False
-
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         new, self._counted = self._exam.steps - self._counted, self._exam.steps
         return new
 
-    def end(self, state: State) -> None:
-        """The pairs are all that is left."""
-
     def close(self) -> None:
-        """Free the environments."""
         self._exam.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The states where policies are compared with the expert."""
-        return {"visited": self._visited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._visited = state["visited"]

@@ -17,10 +17,9 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
-from gtn_rl.inner.critic import Critic
-from gtn_rl.inner.objective import Experience, collect, surrogate
+from gtn_rl.inner.objective import Critic, Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
-from gtn_rl.outer.averaged import Averaged
+from gtn_rl.outer.meta_gradient import Averaged
 from gtn_rl.seeding import derive, generator
 from gtn_rl.stages.base import goal_of, returns_of
 from gtn_rl.stages.show import gain_of, show

@@ -16,8 +16,8 @@ from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator, log_uniform
-from gtn_rl.stages.base import goal_of, returns_of, untrained
-from gtn_rl.state import State, load_sized
+from gtn_rl.stages.base import goal_of, ignore, nothing, returns_of, untrained
+from gtn_rl.state import State, saving
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous actions: some tasks need bold ones, some timid."""
@@ -43,29 +43,22 @@ class Found(NamedTuple):
 
 
 class Mutation:
-    """Fresh environments first, then mutated copies of the better ones.
+    """Fresh environments first, then mutated copies of the better ones."""
 
-    Args:
-        task: The target.
-        config: Settings: `search.candidates` environments a generation.
-    """
+    state_dict, load_state_dict = saving(
+        "scaled", "over", "_any", "mean", "std", "teacher", "_parents"
+    )
 
     def __init__(self, task: Target, config: TrainConfig) -> None:
         self._task, self._config = task, config
         size = task.observation_space.shape[0]
         self.mean, self.std = torch.zeros(size), torch.ones(size)
         self.scaled = self.over = False
-        self.best = untrained(task, config)
+        self.teacher = untrained(task, config)
         self._parents = untrained(task, config)
         self._any = False
 
-    @property
-    def teacher(self) -> SyntheticEnv:
-        """The best so far."""
-        return self.best
-
     def ask(self, step: int) -> SyntheticEnv:
-        """A generation."""
         config = self._config
         source = generator(config.seed, _STREAM, 1, step)
         count = config.search.candidates
@@ -90,7 +83,7 @@ class Mutation:
         if not ahead.any():
             scores = torch.where(scores == scores.max(), seen.extent(), -torch.inf)
         order = scores.argsort(descending=True)
-        self.best = population.select(order[:1])
+        self.teacher = population.select(order[:1])
         if count > 1 and (self.scaled or not ahead.any()):
             self._parents = population.select(order[: max(count // 8, 1)])
             self._any = True
@@ -100,24 +93,6 @@ class Mutation:
             self.mean, self.std = seen.moments(chosen)
             self.scaled = bool(ahead.any())
         return {"return": float(score.returns.mean()), "return_best": float(score.returns.max())}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Scales, parents and the best."""
-        return {
-            "flags": [self.scaled, self.over, self._any],
-            "mean": self.mean,
-            "std": self.std,
-            "best": self.best.state_dict(),
-            "parents": self._parents.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self.scaled, self.over, self._any = state["flags"]
-        self.mean, self.std = state["mean"], state["std"]
-        load_sized(self.best, state["best"])
-        load_sized(self._parents, state["parents"])
-        self._parents.members = len(self._parents.reward_parameters)
 
 
 @dataclass
@@ -136,30 +111,21 @@ class Search:
 
     Observations are scaled by what random actions see at first, then by what those policies have
     seen that got somewhere: the states that matter are often not those that random actions reach.
-
-    Args:
-        task: The target.
-        actions: How learners act in it.
-        config: Settings of the run; those of the stage are in `search`.
     """
 
     task: Target
     actions: Actions
     config: TrainConfig
-    name: str = "searching a start"
-    every: int = 1
-    competes: bool = True
+    name, every, competes = "searching a start", 1, True
+    reset, evaluate = ignore, nothing
+    state_dict, load_state_dict = saving("_random")
 
     def begin(self, state: State) -> None:
-        """Start from nothing; what the state has of a teacher is not used."""
         self.estimator = Mutation(self.task, self.config)
         self._counted = 0
         self._random: float | None = None
         self._real: dict[bool, RealEnvs] = {}
         self._closed = 0
-
-    def reset(self, step: int) -> None:
-        """Every generation starts new episodes."""
 
     def train(self, teachers: SyntheticEnv, step: int) -> SyntheticEnv:
         """The limit of a training without end: the policy that has learned all there is."""
@@ -214,12 +180,7 @@ class Search:
         seen.add(torch.cat(met).unsqueeze(0))
         self.estimator.mean, self.estimator.std = seen.moments(torch.tensor([0]))
 
-    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
-        """Nothing that the search does not know already."""
-        return {}
-
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its generations."""
         return {"generations": step / self.config.search.generations}
 
     def converged(self, step: int) -> bool:
@@ -227,29 +188,18 @@ class Search:
         return self.estimator.over
 
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         total = self._closed + sum(real.steps for real in self._real.values())
         new, self._counted = total - self._counted, total
         return new
 
     def end(self, state: State) -> None:
-        """Hand on the best environment, and what random agents reach."""
-        state.teacher = self.estimator.best
+        state.teacher = self.estimator.teacher
         if self._random is not None:
             state.returns["random"] = self._random
 
     def close(self) -> None:
-        """Free the environments."""
         for real in self._real.values():
             real.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The return of random agents."""
-        return {"random": self._random}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._random = state["random"]
 
 
 def ahead(scores: Tensor, goal: float | None) -> Tensor:

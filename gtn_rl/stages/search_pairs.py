@@ -15,13 +15,13 @@ from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.inner.critic import Critic
+from gtn_rl.inner.objective import Critic
 from gtn_rl.inner.training import act
 from gtn_rl.modes.distill_config import DistillConfig
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import moments
-from gtn_rl.state import State, load_sized
+from gtn_rl.stages.base import ignore, moments, never, nothing
+from gtn_rl.state import State, load_sized, saving
 
 # Streams of random numbers besides those of other stages.
 _SCALE, _PAIRS, _SEARCH, _CRITIC = 100, 101, 104, 105
@@ -54,12 +54,7 @@ def random_pairs(
 
 
 class Selection:
-    """Keeps the better ones of random candidates.
-
-    Args:
-        task: The target.
-        config: Settings: `candidates`.
-    """
+    """Keeps the better ones of random candidates."""
 
     def __init__(self, task: Target, config: DistillConfig) -> None:
         self._make = partial(random_pairs, task, config)
@@ -73,7 +68,6 @@ class Selection:
         self._left = None
 
     def ask(self, step: int) -> Pairs:
-        """The candidates that are left, side by side."""
         if self._left is None:
             self._left = self._make(members=self._count)
         return self._left
@@ -90,12 +84,10 @@ class Selection:
         return {"return": float(score.mean()), "return_best": float(score.max())}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best and the finalists."""
         left = self.ask(0)
         return {"best": self.teacher.state_dict(), "left": left.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         load_sized(self.teacher, state["best"])
         self.scale(self.teacher.mean, self.teacher.std)
         self._left = self._make(members=len(state["left"]["normal"]))
@@ -108,27 +100,19 @@ class SearchPairs:
 
     All teach a policy each; the best of these are judged by several policies, so that it is not the
     luckiest that wins. Observations are scaled by what random actions see.
-
-    Args:
-        task: The target.
-        actions: How policies act in it.
-        config: Settings of the run.
     """
 
     task: Target
     actions: Actions
     config: DistillConfig
-    name: str = "searching a start"
-    every: int = 1
-    competes: bool = True
+    name, every, competes = "searching a start", 1, True
+    reset = close = ignore
+    evaluate, converged = nothing, never
+    state_dict, load_state_dict = saving("_random", "_known")
 
     def begin(self, state: State) -> None:
-        """Start from nothing."""
         self.estimator = Selection(self.task, self.config)
         self._taken, self._random, self._known = 0, 0.0, False
-
-    def reset(self, step: int) -> None:
-        """Every round starts new episodes."""
 
     def train(self, teachers: Pairs, step: int) -> Any:
         """A policy of each candidate, or several; candidates are drawn when the scale is known."""
@@ -171,20 +155,10 @@ class SearchPairs:
         self.estimator.scale(*moments(rollout.observation[rollout.valid]))
         self._random, self._known = float(returns.mean()), True
 
-    def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
-        """Nothing that the search does not know already."""
-        return {}
-
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its two rounds."""
         return {"rounds": step / len(_ROUNDS)}
 
-    def converged(self, step: int) -> bool:
-        """After its rounds only."""
-        return False
-
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         new, self._taken = self._taken, 0
         return new
 
@@ -194,14 +168,3 @@ class SearchPairs:
         state.teacher, state.returns["random"] = pairs, self._random
         source = generator(self.config.seed, _CRITIC)
         state.critic = Critic(pairs.mean, pairs.std, generator=source)
-
-    def close(self) -> None:
-        """Nothing is left open."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The return of random agents."""
-        return {"random": self._random, "known": self._known}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._random, self._known = state["random"], state["known"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -18,11 +18,9 @@ from gtn_rl.envs.actions import make_actions
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import TrainingDivergedError
 from gtn_rl.evaluation.stats import interquartile_mean
-from gtn_rl.inner.critic import Critic
 from gtn_rl.inner.fitness import Fitness, Teach, episodes_of, in_synthetic
-from gtn_rl.inner.objective import collect, surrogate
+from gtn_rl.inner.objective import Critic, collect, surrogate
 from gtn_rl.inner.stock import stock_returns
 from gtn_rl.inner.training import act, algorithms
 from gtn_rl.loop import Estimator
@@ -30,12 +28,13 @@ from gtn_rl.outer.evolution import Evolution, Executor, Generation, make_strateg
 from gtn_rl.outer.executors import make_executor
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import goal_of
+from gtn_rl.stages.base import Once, by_kind, goal_of, ignore
 from gtn_rl.state import State
 
 # Names of random streams; a run's randomness is a function of (seed, stream, outer step) alone, so
 # that a resumed run is the run that was never killed.
 _LEARNERS, _ACTIONS, _RESET, _EVALUATION, _CRITIC = range(1, 6)
+_FINAL = 9
 
 _LENGTH = 128
 """Real steps in each environment for an update of the meta-gradient."""
@@ -52,24 +51,20 @@ class TeachLearners:
     """Learners of a teacher, scored by their real return.
 
     Args:
-        target: Gymnasium id or factory, for other processes.
-        task: The target.
-        config: Settings, with learners for the target's action space.
-        blank: So many teachers, their parameters to be replaced, given one of them.
-        teach: How a teacher trains learners; the inner loop in a synthetic environment if not
-            given.
+        teach: How a teacher trains learners, if not by the inner loop in a synthetic environment.
         learners: How many learners a teacher trains, where the settings do not say so.
         epochs: Updates of the meta-gradient by one batch of real experience.
         averaging: Decay of the average that the meta-gradient keeps of the teacher.
     """
 
+    end = ignore
+
     def __init__(
-        self, target: Any, task: Target, config: TrainConfig,
-        blank: Callable[[nn.Module, int], nn.Module], teach: Teach | None = None,
+        self, target: Any, task: Target, config: TrainConfig, teach: Teach | None = None,
         learners: int = 0, *, epochs: int = 1, averaging: float = 0.9,
     ) -> None:  # fmt: skip
         self.name, self.every, self.competes = "teaching learners", config.outer.every, True
-        self._target, self._task, self._config, self._blank = target, task, config, blank
+        self._target, self._task, self._config = target, task, config
         self._own, self._count = teach, learners or config.num_learners
         self._epochs, self._averaging = epochs, averaging
         self._actions = make_actions(task.action_space, config.noise)
@@ -85,7 +80,6 @@ class TeachLearners:
         self._judges = judges if not config.stock else len(config.stock)
 
     def begin(self, state: State) -> None:
-        """Go on from the teacher that was found."""
         self.begin_judging(state)
         self.estimator: Estimator = self._estimator(state)
 
@@ -112,8 +106,7 @@ class TeachLearners:
         return goal_of(self._task, self._config)
 
     def _estimator(self, state: State) -> Estimator:
-        config, teacher = self._config, state.teacher
-        outer = config.outer
+        config, teacher, outer = self._config, state.teacher, self._config.outer
         if config.estimator == "meta-gradient":
             size = self._task.observation_space.shape[0]
             self._critic = state.critic or Critic(
@@ -122,10 +115,10 @@ class TeachLearners:
             self._real = RealEnvs(self._task, self._actions, self._count, max(self._copies, 4))
             return MetaGradient(
                 teacher.requires_grad_(True), self._rate, epochs=self._epochs,
-                averaging=self._averaging, again=partial(self.train),
+                averaging=self._averaging, again=self.train,
             )  # fmt: skip
-        blank = partial(self._blank, teacher)
-        fitness = Fitness(self._task, config, blank, self._copies, self._own)
+        like = cast(Callable[[int], nn.Module], teacher.like)
+        fitness = Fitness(self._task, config, like, self._copies, self._own)
         self._executor = make_executor(self._target, config, fitness, teacher, self._copies)
         moving = outer.moving
         if not moving and self._judged:
@@ -145,7 +138,6 @@ class TeachLearners:
         return outer.learning_rate * max(1 - step / max(outer.steps, 1), 0.0)
 
     def reset(self, step: int) -> None:
-        """Start new episodes in all real environments."""
         if self._real is not None:
             self._real.reset(derive(self._config.seed, _RESET, step) % 2**31)
 
@@ -230,7 +222,6 @@ class TeachLearners:
         return row
 
     def judge(self, teacher: nn.Module, seed: int) -> dict[str, float]:
-        """Real returns of fresh learners: the middle of each kind, and the worst of all."""
         if self._config.stock:
             assert isinstance(teacher, SyntheticEnv)
             seeds = [derive(seed, copy) % 2**31 for copy in range(self._episodes)]
@@ -244,16 +235,9 @@ class TeachLearners:
             with torch.no_grad():
                 returns = self._exam.evaluate(partial(act, learners), seed % 2**31).mean(1)
             names = algorithms(learners)
-        if not returns.isfinite().all():
-            raise TrainingDivergedError("the real return is not finite: check the target's rewards")
-        row = {"evaluation_min": float(returns.min())}
-        for name in dict.fromkeys(names):
-            mask = torch.tensor([own == name for own in names])
-            row[f"evaluation_of_{name}"] = float(interquartile_mean(returns[mask].numpy()))
-        return row
+        return by_kind(returns, names, lambda own: float(interquartile_mean(own.numpy())))
 
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its outer steps."""
         outer = self._config.outer
         return {"outer steps": step / outer.steps if outer.steps else 1.0}
 
@@ -265,7 +249,6 @@ class TeachLearners:
         return self._reached or stalled
 
     def spent(self) -> int:
-        """Real steps since this was last asked."""
         total = self._taken + self._exam.steps + (0 if self._real is None else self._real.steps)
         new, self._counted = total - self._counted, total
         return new
@@ -274,17 +257,12 @@ class TeachLearners:
         """Count real steps that were taken for it elsewhere."""
         self._taken += real_steps
 
-    def end(self, state: State) -> None:
-        """Nothing but the teacher is left."""
-
     def close(self) -> None:
-        """Free the real environments and the workers."""
         for envs in (self._exam, self._real, self._executor):
             if envs is not None:
                 envs.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The critic, and where the evaluations stand."""
         state: dict[str, Any] = {"numbers": [self._best, self._since, self._reached]}
         if self._real is not None:
             state["critic"] = self._critic.state_dict()
@@ -292,8 +270,22 @@ class TeachLearners:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
         self._best, self._since, self._reached = state["numbers"]
         if self._real is not None:
             self._critic.load_state_dict(state["critic"])
             self._critic.optimizer.load_state_dict(state["critic_optimizer"])
+
+
+def judging(teaching: TeachLearners, seed: int) -> Once:
+    """The last stage: fresh learners of the finished teacher, by which nothing was chosen."""
+
+    def act(state: State) -> tuple[dict[str, float], int]:
+        teaching.begin_judging(state)
+        try:
+            scores = teaching.judge(state.teacher, derive(seed, _FINAL))
+        finally:
+            teaching.close()
+        kinds = [value for name, value in scores.items() if "_of_" in name]
+        return scores | {"evaluation": sum(kinds) / len(kinds)}, teaching.spent()
+
+    return Once("judging the result", act)
