@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,11 @@ from gtn_rl.supervised.search import (
 )
 from gtn_rl.supervised.space import candidates, latency_us, parameters_of
 
+Scores = np.ndarray[Any, Any]
 RESULTS = Path(__file__).parent / "results" / "nas.json"
+
+
+RATES, POINTS = (0.1,), (8, 16, 32)
 
 
 @dataclass
@@ -46,33 +51,28 @@ class Arguments:
     """Networks."""
     truth_steps: int = 400
     """Steps of the long real training, of 128 examples each."""
-    proxy_steps: int = 32
-    """Steps of the short real training."""
     minutes: float = 30.0
     """Stop after the candidate with which this is over."""
 
 
-def measured(text: str, data: Data, arguments: Arguments) -> dict[str, Any]:
-    """The truth and the proxies of one candidate, with the CPU seconds of each."""
-    row: dict[str, Any] = {"network": text, "parameters": parameters_of(text, data)}
-
-    def add(name: str, score: Callable[[], np.ndarray[Any, Any]]) -> None:
-        start = time.process_time()
-        row[name] = round(float(score().flat[-1]), 3)
-        row[f"{name}_seconds"] = round(time.process_time() - start, 2)
-
-    long, short = (
-        RealTraining(steps, rate=0.05, batch=128)
-        for steps in (arguments.truth_steps, arguments.proxy_steps)
-    )
-    add("naswot", lambda: naswot_scores(data, [text]))
-    add("real", lambda: real_scores(data, [text], short, count=1))
+def measures(data: Data, arguments: Arguments) -> dict[str, Callable[[str], Scores]]:
+    """What is measured of a candidate, by name; short real trainings at `POINTS`."""
+    long = RealTraining(arguments.truth_steps, rate=0.1, batch=128)
+    found: dict[str, Callable[[str], Scores]] = {
+        "naswot": lambda text: naswot_scores(data, [text]),
+        "latency_us": lambda text: np.array(latency_us(text, data)),
+        "truth": lambda text: real_scores(data, [text], long, on="test", count=1),
+    }
+    for rate in RATES:
+        short = RealTraining(POINTS[-1], rate=rate, batch=128, cosine=False)
+        found[f"real, rate {rate}"] = partial(
+            lambda text, short: real_scores(data, [text], short, keep=POINTS[:-1], count=1)[0],
+            short=short,
+        )
     if arguments.teacher is not None:
         teacher, config = load_teacher(arguments.teacher, data)
-        add("generated", lambda: proxy_scores(teacher, data, config, [text], count=1))
-    row["latency_us"] = round(latency_us(text, data), 1)
-    add("truth", lambda: real_scores(data, [text], long, on="test", count=1))
-    return row
+        found["generated"] = lambda text: proxy_scores(teacher, data, config, [text], count=1)
+    return found
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -107,14 +107,19 @@ def main(arguments: Arguments) -> None:
         content = json.loads(RESULTS.read_text())
     if content["truth_steps"] != arguments.truth_steps:
         raise SystemExit(f"{RESULTS} has {content['truth_steps']} steps: move it away, or ask so")
-    done = {row["network"] for row in content["candidates"]}
+    known = {row["network"]: row for row in content["candidates"]}
     for text in candidates(arguments.candidates, 0, data.shape):
-        if time.monotonic() - start > 60 * arguments.minutes:
-            break
-        if text not in done:
-            content["candidates"].append(measured(text, data, arguments))
+        known.setdefault(text, {"network": text, "parameters": parameters_of(text, data)})
+    content["candidates"] = list(known.values())
+    for name, measure in measures(data, arguments).items():
+        for text, row in known.items():
+            if name in row or time.monotonic() - start > 60 * arguments.minutes:
+                continue
+            before, scores = time.process_time(), measure(text)
+            row[f"{name}, seconds"] = round(time.process_time() - before, 2)
+            row[name] = np.squeeze(scores).round(2).tolist()
             RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-            print(json.dumps(content["candidates"][-1]), flush=True)
+            print(text, name, row[name], flush=True)
     print(table(content["candidates"]))
 
 

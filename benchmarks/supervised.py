@@ -35,22 +35,17 @@ TEACHERS = (
     "balanced-noise",
 )  # fmt: skip
 FILES = {"mnist": ("MNIST",), "cifar10": ("cifar10-jpeg.zip", "cifar-10-batches-py")}
-IMAGES = {
-    "batch_size": 128, "first_rate": 0.1, "outer_learning_rate": 5e-3, "real_batch": 512,
-    "exams": 2, "evaluate_every": 100,
-}  # fmt: skip
+# All else of images is the library's default.
+IMAGES = {"outer_steps": 200, "exams": 2, "evaluate_every": 100}
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {},
     # MNIST-1D is harder to teach: more outer steps, more learners in each.
     "mnist1d": {"outer_steps": 1500, "learners": ("8xmlp@relu:64-64",)},
-    "mnist": IMAGES | {"learners": ("1xcnn3+in@relu:8..16-16..32",)},
-    "cifar10": IMAGES | {"learners": ("1xcnn3+in@relu:8..16-16..32-32..64",), "outer_steps": 300},
+    "mnist": IMAGES,
+    "cifar10": IMAGES,
 }
-# A learned image moves by itself, a generator's weight moves all of them.
-DISTILLATION = {"outer_learning_rate": 2e-2}
 # Real data has nothing to learn but two numbers a step.
-REAL = {"outer_steps": 60, "outer_learning_rate": 1e-2}
-LONG, WINDOW = 16, 16
+REAL = {"outer_steps": 60}
 UNSEEN = {
     "digits": ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16"),
     "mnist": (
@@ -93,10 +88,6 @@ def settings(
     own = dict(SETTINGS[task])
     if teacher == "real":
         own |= REAL
-    if teacher == "distillation":
-        own |= DISTILLATION
-    if task in FILES and steps > LONG:
-        own["window"] = WINDOW
     if outer_steps:
         own["outer_steps"] = outer_steps
     return SupervisedConfig(seed=seed, teacher=teacher, inner_steps=steps, max_minutes=60, **own)

@@ -25,6 +25,7 @@ from gtn_rl.supervised.stage import Scheduled
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
 
 TINY = SupervisedConfig(
+    teacher="curriculum",
     learners=("2xmlp@relu:8-6", "1xmlp@tanh:4..9"),
     inner_steps=3,
     batch_size=6,
@@ -32,6 +33,9 @@ TINY = SupervisedConfig(
     noise=5,
     hidden=8,
     outer_steps=6,
+    first_rate=0.2,
+    first_momentum=0.5,
+    outer_learning_rate=1e-2,
     reconstruct=0,
     evaluate_every=2,
     exams=1,
