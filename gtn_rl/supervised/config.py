@@ -27,8 +27,8 @@ class SupervisedConfig:
     learned). If none is given, distillation for images of 16 by 16 pixels and more, else
     curriculum."""
 
-    outer_steps: int = 600
-    """Updates of the teacher."""
+    outer_steps: int = 0
+    """Updates of the teacher; if 0, 200 for images of 16 by 16 pixels and more, else 600."""
 
     max_minutes: float = 30.0
     """Stop after this many minutes, wherever the schedule stands."""
@@ -121,14 +121,17 @@ class SupervisedConfig:
             UsageError: The first such value.
         """
         positive = (
-            "outer_steps", "max_minutes", "inner_steps", "real_batch", "intermediate", "noise",
-            "hidden", "max_gradient_norm", "evaluate_every", "exams",
+            "max_minutes", "inner_steps", "real_batch", "intermediate", "noise", "hidden",
+            "max_gradient_norm", "evaluate_every", "exams",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        zero = "segment", "draw", "window", "crop", "reconstruct", "batch_size", "first_rate"
-        for name in (*zero, "outer_learning_rate"):
+        zero = (
+            "outer_steps", "segment", "draw", "window", "crop", "reconstruct", "batch_size",
+            "first_rate", "outer_learning_rate",
+        )  # fmt: skip
+        for name in zero:
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.first_momentum < 1:
@@ -149,6 +152,7 @@ class SupervisedConfig:
         generates = teacher not in ("distillation", "real")
         found: dict[str, Any] = {
             "teacher": teacher,
+            "outer_steps": 200 if image else 600,
             "batch_size": 128 if image else 32,
             "learners": ("1xcnn3+in@relu:16-32" if image else "4xmlp@relu:64-64",),
             "first_rate": 0.05 if image else 0.2,

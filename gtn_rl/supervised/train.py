@@ -62,7 +62,7 @@ def train(
         MissingExtraError: The package that reads the data is not installed.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    task = data if isinstance(data, Data) else load(data, size)
+    task = data if isinstance(data, Data) else load(data, size, progress_bar=progress_bar)
     settings = (config or SupervisedConfig()).suited(task.shape)
     source = generator(settings.seed, _TEACHER)
     teacher = make_teacher(task, settings, source)
