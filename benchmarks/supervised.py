@@ -48,7 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # Real data has nothing to learn but two numbers a step.
 REAL = {"outer_steps": 60}
 # Ordinary training on real data, at constant rates of which each point has its best one.
-RATES, POINTS = (0.02, 0.05, 0.1, 0.2), (8, 16, 32, 64, 128, 256, 512)
+RATES, POINTS = (0.02, 0.05, 0.1), (8, 16, 32, 64, 128, 256)
 UNSEEN = {
     "digits": ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16"),
     "mnist": (
@@ -137,7 +137,7 @@ def longer(data: Data) -> dict[str, Any]:
     def scores(rate: float, on: str) -> list[float]:
         training = RealTraining(POINTS[-1], rate=rate, batch=config.batch_size, cosine=False)
         return [float(x) for x in real_scores(
-            data, config.learners[:1], training, keep=POINTS[:-1], on=on, count=4)[0]]  # fmt: skip
+            data, config.learners[:1], training, keep=POINTS[:-1], on=on, count=1)[0]]  # fmt: skip
 
     validation = {rate: scores(rate, "validation") for rate in RATES}
     best = [max(RATES, key=lambda rate: validation[rate][i]) for i in range(len(POINTS))]
