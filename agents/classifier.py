@@ -254,10 +254,14 @@ def draw(
 def _he_normal(
     network: Network, count: int, generator: torch.Generator, dtype: torch.dtype
 ) -> Tensor:
-    """Rows `[K, D]`: weights as in He et al. 2015 (arXiv 1502.01852), no biases, scales 1."""
+    """Rows `[K, D]`: weights as in He et al. 2015 (arXiv 1502.01852), no biases, scales 1.
+
+    The last layer's are a hundredth of that: what it says at random takes steps to unlearn. 60
+    outer steps of distilled MNIST led learners to 88 % in 8 steps, to 86 % without.
+    """
     *hidden, last = network.weights()
     rows = []
-    for gain, layers in ((2, hidden), (1, [last])):
+    for gain, layers in ((2, hidden), (1e-4, [last])):
         for before, out, after in layers:
             size, scale = before * out * after, math.sqrt(gain / (before * after))
             weight = torch.randn(count, size, generator=generator, dtype=dtype) * scale

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,11 @@ from gtn_rl.supervised.search import (
 )
 from gtn_rl.supervised.space import candidates, latency_us, parameters_of
 
+Scores = np.ndarray[Any, Any]
 RESULTS = Path(__file__).parent / "results" / "nas.json"
+
+
+RATES, POINTS = (0.1,), (8, 16, 32)
 
 
 @dataclass
@@ -46,55 +51,98 @@ class Arguments:
     """Networks."""
     truth_steps: int = 400
     """Steps of the long real training, of 128 examples each."""
-    proxy_steps: int = 32
-    """Steps of the short real training."""
     minutes: float = 30.0
     """Stop after the candidate with which this is over."""
 
 
-def measured(text: str, data: Data, arguments: Arguments) -> dict[str, Any]:
-    """The truth and the proxies of one candidate, with the CPU seconds of each."""
-    row: dict[str, Any] = {"network": text, "parameters": parameters_of(text, data)}
-
-    def add(name: str, score: Callable[[], np.ndarray[Any, Any]]) -> None:
-        start = time.process_time()
-        row[name] = round(float(score().flat[-1]), 3)
-        row[f"{name}_seconds"] = round(time.process_time() - start, 2)
-
-    long, short = (
-        RealTraining(steps, rate=0.05, batch=128)
-        for steps in (arguments.truth_steps, arguments.proxy_steps)
-    )
-    add("naswot", lambda: naswot_scores(data, [text]))
-    add("real", lambda: real_scores(data, [text], short, count=1))
+def measures(data: Data, arguments: Arguments) -> dict[str, Callable[[str], Scores]]:
+    """What is measured of a candidate, by name; short real trainings at `POINTS`."""
+    long = RealTraining(arguments.truth_steps, rate=0.1, batch=128)
+    found: dict[str, Callable[[str], Scores]] = {
+        "naswot": lambda text: naswot_scores(data, [text]),
+        "latency_us": lambda text: np.array(latency_us(text, data)),
+        "truth": lambda text: real_scores(data, [text], long, on="test", count=1),
+    }
+    for rate in RATES:
+        short = RealTraining(POINTS[-1], rate=rate, batch=128, cosine=False)
+        found[f"real, rate {rate}"] = partial(
+            lambda text, short: real_scores(data, [text], short, keep=POINTS[:-1], count=1)[0],
+            short=short,
+        )
     if arguments.teacher is not None:
         teacher, config = load_teacher(arguments.teacher, data)
-        add("generated", lambda: proxy_scores(teacher, data, config, [text], count=1))
-    row["latency_us"] = round(latency_us(text, data), 1)
-    add("truth", lambda: real_scores(data, [text], long, on="test", count=1))
-    return row
+        found["generated"] = lambda text: proxy_scores(teacher, data, config, [text], count=1)
+    return found
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, tuple[Scores, Scores]]:
+    """Scores of each proxy and the CPU seconds of each network, where all networks have them."""
+    found = {"parameters": (np.array([row["parameters"] for row in rows]), np.zeros(len(rows)))}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if f"{name}, seconds" not in rows[0] or name in ("truth", "latency_us"):
+            continue
+        own = [row for row in rows if name in row]
+        if len(own) < len(rows):
+            continue
+        scores = np.array([row[name] for row in rows])
+        seconds = np.array([row[f"{name}, seconds"] for row in rows])
+        if scores.ndim == 1:
+            found[name] = scores, seconds
+        else:
+            for index, steps in enumerate(POINTS):
+                found[f"{name}, {steps} steps"] = scores[:, index], seconds * steps / POINTS[-1]
+    return found
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rank correlations of each proxy with the truth, over those that have both."""
+    """Rank correlations of each proxy with the truth."""
+    truth = np.array([row["truth"] for row in rows])
+    half, best = truth >= np.median(truth), np.argsort(-truth)[:1]
     lines = [
-        "| proxy | networks | Spearman | Kendall | Spearman, better half | CPU s each |",
+        "| proxy | Spearman | Kendall | Spearman, better half | truth of its best 3 | CPU s each |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name in ("generated", "real", "naswot", "parameters"):
-        own = [row for row in rows if name in row]
-        if len(own) < 4:
-            continue
-        scores, truth = (np.array([row[key] for row in own]) for key in (name, "truth"))
-        half = truth >= np.median(truth)
-        seconds = np.mean([row.get(f"{name}_seconds", 0.0) for row in own])
+    for name, (scores, seconds) in columns(rows).items():
+        top = truth[np.argsort(-scores)[:3]].max()
         lines.append(
-            f"| {name} | {len(own)} | {spearman(scores, truth):.2f} | {kendall(scores, truth):.2f} "
-            f"| {spearman(scores[half], truth[half]):.2f} | {seconds:.1f} |"
+            f"| {name} | {spearman(scores, truth):.2f} | {kendall(scores, truth):.2f} "
+            f"| {spearman(scores[half], truth[half]):.2f} | {top:.1f} | {seconds.mean():.2f} |"
         )
-    truth = np.array([row["truth"] for row in rows])
-    spread = f"truth: {truth.min():.1f} to {truth.max():.1f} %, deviation {truth.std():.1f}"
+    spread = (
+        f"{len(rows)} networks, truth {truth.min():.1f} to {truth.max():.1f} %, deviation "
+        f"{truth.std():.1f}; the best: {rows[int(best[0])]['network']}"
+    )
     return "\n".join([*lines, "", spread])
+
+
+def searches(rows: list[dict[str, Any]], budgets: tuple[int, ...] = (120, 240, 480)) -> str:
+    """What a search of so many CPU seconds finds on average: as many networks as it can rank.
+
+    The three best by the proxy are trained as the truth is, which is paid for; the meta-training of
+    a teacher is not.
+    """
+    truth = np.array([row["truth"] for row in rows])
+    long, source = (
+        np.array([row["truth, seconds"] for row in rows]).mean(),
+        np.random.default_rng(0),
+    )
+    lines = ["| proxy | " + " | ".join(f"{budget} s" for budget in budgets) + " |",
+             "| --- |" + " ---: |" * len(budgets)]  # fmt: skip
+    known = columns(rows) | {"none: networks at random": (np.zeros(len(rows)), np.zeros(len(rows)))}
+    for name, (scores, seconds) in known.items():
+        found = []
+        for budget in budgets:
+            short = max(float(seconds.mean()), 1e-3)
+            tops, ranked = 3, int(min((budget - 3 * long) / short, len(rows)))
+            if name.startswith("none"):
+                tops = ranked = min(int(budget / long), len(rows))
+            best = []
+            for _ in range(2000 if ranked >= tops > 0 else 0):
+                drawn = source.choice(len(rows), ranked, replace=False)
+                best.append(truth[drawn[np.argsort(-scores[drawn], kind="stable")[:tops]]].max())
+            found.append(f"{np.mean(best):.1f}" if best else "")
+        lines.append(f"| {name} | {' | '.join(found)} |")
+    return "\n".join(lines)
 
 
 def main(arguments: Arguments) -> None:
@@ -107,15 +155,22 @@ def main(arguments: Arguments) -> None:
         content = json.loads(RESULTS.read_text())
     if content["truth_steps"] != arguments.truth_steps:
         raise SystemExit(f"{RESULTS} has {content['truth_steps']} steps: move it away, or ask so")
-    done = {row["network"] for row in content["candidates"]}
+    known = {row["network"]: row for row in content["candidates"]}
     for text in candidates(arguments.candidates, 0, data.shape):
-        if time.monotonic() - start > 60 * arguments.minutes:
-            break
-        if text not in done:
-            content["candidates"].append(measured(text, data, arguments))
+        known.setdefault(text, {"network": text, "parameters": parameters_of(text, data)})
+    content["candidates"] = list(known.values())
+    for name, measure in measures(data, arguments).items():
+        for text, row in known.items():
+            if name in row or time.monotonic() - start > 60 * arguments.minutes:
+                continue
+            before, scores = time.process_time(), measure(text)
+            row[f"{name}, seconds"] = round(time.process_time() - before, 2)
+            row[name] = np.squeeze(scores).round(2).tolist()
             RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-            print(json.dumps(content["candidates"][-1]), flush=True)
-    print(table(content["candidates"]))
+            print(text, name, row[name], flush=True)
+    done = [row for row in content["candidates"] if "truth" in row]
+    if len(done) > 3:
+        print(table(done), searches(done), sep="\n\n")
 
 
 if __name__ == "__main__":

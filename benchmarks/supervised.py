@@ -28,6 +28,7 @@ from gtn_rl.evaluation.stats import summarize
 from gtn_rl.seeding import generator
 from gtn_rl.supervised import Data, SupervisedConfig, final_accuracies, load, train
 from gtn_rl.supervised.evaluate import accuracy, taught
+from gtn_rl.supervised.search import RealTraining, real_scores
 
 RESULTS = Path(__file__).parent / "results" / "supervised.json"
 TEACHERS = (
@@ -35,22 +36,19 @@ TEACHERS = (
     "balanced-noise",
 )  # fmt: skip
 FILES = {"mnist": ("MNIST",), "cifar10": ("cifar10-jpeg.zip", "cifar-10-batches-py")}
-IMAGES = {
-    "batch_size": 128, "first_rate": 0.1, "outer_learning_rate": 5e-3, "real_batch": 512,
-    "exams": 2, "evaluate_every": 100,
-}  # fmt: skip
+# All else of images is the library's default.
+IMAGES = {"exams": 2, "evaluate_every": 100}
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": {},
     # MNIST-1D is harder to teach: more outer steps, more learners in each.
     "mnist1d": {"outer_steps": 1500, "learners": ("8xmlp@relu:64-64",)},
-    "mnist": IMAGES | {"learners": ("1xcnn3+in@relu:8..16-16..32",)},
-    "cifar10": IMAGES | {"learners": ("1xcnn3+in@relu:8..16-16..32-32..64",), "outer_steps": 300},
+    "mnist": IMAGES,
+    "cifar10": IMAGES,
 }
-# A learned image moves by itself, a generator's weight moves all of them.
-DISTILLATION = {"outer_learning_rate": 2e-2}
 # Real data has nothing to learn but two numbers a step.
-REAL = {"outer_steps": 60, "outer_learning_rate": 1e-2}
-LONG, WINDOW = 16, 16
+REAL = {"outer_steps": 60}
+# Ordinary training on real data, at constant rates of which each point has its best one.
+RATES, POINTS = (0.02, 0.05, 0.1), (8, 16, 32, 64, 128, 256)
 UNSEEN = {
     "digits": ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16"),
     "mnist": (
@@ -93,16 +91,13 @@ def settings(
     own = dict(SETTINGS[task])
     if teacher == "real":
         own |= REAL
-    if teacher == "distillation":
-        own |= DISTILLATION
-    if task in FILES and steps > LONG:
-        own["window"] = WINDOW
     if outer_steps:
         own["outer_steps"] = outer_steps
     return SupervisedConfig(seed=seed, teacher=teacher, inner_steps=steps, max_minutes=60, **own)
 
 
 def run(task: str, data: Data, config: SupervisedConfig, out: Path) -> dict[str, Any]:
+    config = config.suited(data.shape)
     steps, teacher, seed = config.inner_steps, config.teacher, config.seed
     start, folder = time.process_time(), out / f"{task}-{steps}-{teacher}-{seed}"
     result = train(
@@ -133,6 +128,25 @@ def run(task: str, data: Data, config: SupervisedConfig, out: Path) -> dict[str,
             for text in unseen
         },
     }  # fmt: skip
+
+
+def longer(data: Data) -> dict[str, Any]:
+    """Test accuracies after more steps of real data, the rate chosen on validation examples."""
+    config = SupervisedConfig().suited(data.shape)
+
+    def scores(rate: float, on: str) -> list[float]:
+        training = RealTraining(POINTS[-1], rate=rate, batch=config.batch_size, cosine=False)
+        return [float(x) for x in real_scores(
+            data, config.learners[:1], training, keep=POINTS[:-1], on=on, count=1)[0]]  # fmt: skip
+
+    validation = {rate: scores(rate, "validation") for rate in RATES}
+    best = [max(RATES, key=lambda rate: validation[rate][i]) for i in range(len(POINTS))]
+    test = {rate: scores(rate, "test") for rate in set(best)}
+    found = [round(test[rate][index], 2) for index, rate in enumerate(best)]
+    start = time.process_time()
+    real_scores(data, config.learners[:1], RealTraining(64, batch=config.batch_size), count=1)
+    seconds = (time.process_time() - start) / 64
+    return {"steps": POINTS, "test": found, "rates": best, "seconds_a_step": round(seconds, 4)}
 
 
 def cells(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
@@ -192,6 +206,10 @@ def main(arguments: Arguments) -> None:
                 content["runs"].append(row)
                 RESULTS.write_text(json.dumps(content, indent=1) + "\n")
                 print(json.dumps(row), flush=True)
+        if name in FILES and name not in content.setdefault("longer", {}):
+            known = known if name in known else {name: read(name, arguments.data_folder)}
+            content["longer"][name] = longer(known[name])
+            RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     print(table(content["runs"]))
     print(transfer(content["runs"]))
 

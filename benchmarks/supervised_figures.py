@@ -1,8 +1,8 @@
-"""Draw what `benchmarks/supervised.py` measured, and what a teacher shows its learners.
+"""Draw what `supervised.py` and `nas.py` measured, and what a teacher shows its learners.
 
     python benchmarks/supervised_figures.py [--teacher runs/supervised/mnist-8-curriculum-100]
 
-writes docs/supervised.png and docs/supervised_samples.png.
+writes docs/supervised.png, docs/supervised_samples.png and docs/nas.png.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import tyro
 from matplotlib.figure import Figure
+from nas import POINTS, RATES, columns
 
 from gtn_rl.supervised import load_teacher
+from gtn_rl.supervised.search import spearman
 
 ROOT = Path(__file__).parents[1]
 COLORS = {
@@ -99,10 +102,39 @@ def samples(folder: Path) -> Figure:
     return figure
 
 
+def networks(rows: list[dict[str, Any]]) -> Figure:
+    """Truth of each network against its proxies, and against its latency with the Pareto front."""
+    truth = np.array([row["truth"] for row in rows])
+    panels = {name: scores for name, (scores, _) in columns(rows).items() if len(scores)}
+    wanted = ("generated", f"real, rate {RATES[0]}, {POINTS[-1]} steps", "naswot", "parameters")
+    panels = {name: panels[name] for name in wanted if name in panels}
+    figure = Figure(figsize=(3.1 * (len(panels) + 1), 3.2), layout="constrained")
+    first, *axes = figure.subplots(1, len(panels) + 1, sharey=True)
+    latency = np.array([row["latency_us"] for row in rows])
+    order = np.lexsort((-truth, latency))
+    front = [i for i, best in zip(order, np.maximum.accumulate(truth[order]), strict=True)
+             if truth[i] == best]  # fmt: skip
+    first.scatter(latency, truth, s=12, color="#808080")
+    first.plot(latency[front], truth[front], "o-", color="#d62728", ms=4, label="Pareto front")
+    first.set(xlabel="microseconds for one image", ylabel="accuracy after long training, %")
+    first.legend(frameon=False, loc="lower right")
+    for axis, (name, scores) in zip(axes, panels.items(), strict=True):
+        axis.scatter(scores, truth, s=12, color=COLORS["curriculum"])
+        axis.set(title=f"rank correlation {spearman(scores, truth):.2f}", xlabel=name)
+        if name == "parameters":
+            axis.set_xscale("log")
+    for axis in (first, *axes):
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def main(arguments: Arguments) -> None:
-    content = json.loads((ROOT / "benchmarks" / "results" / "supervised.json").read_text())
-    curves(content["runs"]).savefig(ROOT / "docs" / "supervised.png", dpi=120)
-    samples(arguments.teacher).savefig(ROOT / "docs" / "supervised_samples.png", dpi=90)
+    results, docs = ROOT / "benchmarks" / "results", ROOT / "docs"
+    runs = json.loads((results / "supervised.json").read_text())["runs"]
+    curves(runs).savefig(docs / "supervised.png", dpi=120)
+    samples(arguments.teacher).savefig(docs / "supervised_samples.png", dpi=90)
+    content = json.loads((results / "nas.json").read_text())["candidates"]
+    networks([row for row in content if "truth" in row]).savefig(docs / "nas.png", dpi=110)
 
 
 if __name__ == "__main__":

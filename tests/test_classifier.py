@@ -138,7 +138,7 @@ def test_weights_start_with_hes_deviation(generator):
     (first, bias), (second, _), (last, _) = network.network.layers(network.parameters)
     assert float(first.std()) == pytest.approx((2 / 200) ** 0.5, rel=0.03)
     assert float(second.std()) == pytest.approx((2 / 50) ** 0.5, rel=0.03)
-    assert float(last.std()) == pytest.approx((1 / 400) ** 0.5, rel=0.03)
+    assert float(last.std()) == pytest.approx(0.01 / 400**0.5, rel=0.03)
     assert float(bias.abs().max()) == 0
 
 

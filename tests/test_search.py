@@ -147,10 +147,19 @@ def test_the_command_prints_the_front(capsys, tmp_path):
     config = SupervisedConfig(inner_steps=2, batch_size=8, learners=("mlp@relu:8",), hidden=8)
     teacher = make_teacher(data, config, torch.Generator().manual_seed(0))
     folder = save_teacher(teacher, tmp_path / "teacher", data, config)
+    command = ["search", str(folder), "--trials", "3", "--real-steps", "5", "--figure"]
     with pytest.raises(SystemExit) as stop:
-        main(["search", str(folder), "--trials", "3", "--real-steps", "5"])
+        main([*command, "front"])
+    assert stop.value.code == 2
+    assert "ends in .png" in capsys.readouterr().err
+    picture = tmp_path / "front.png"
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["search", str(folder), "--trials", "3", "--real-steps", "5", "--figure", str(picture)]
+        )
     assert stop.value.code == 0
     assert "| network | parameters |" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit) as stop:
         main(["search", str(tmp_path / "nothing")])
     assert stop.value.code == 2

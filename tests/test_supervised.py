@@ -25,6 +25,7 @@ from gtn_rl.supervised.stage import Scheduled
 from gtn_rl.supervised.teachers import TEACHERS, make_teacher
 
 TINY = SupervisedConfig(
+    teacher="curriculum",
     learners=("2xmlp@relu:8-6", "1xmlp@tanh:4..9"),
     inner_steps=3,
     batch_size=6,
@@ -32,6 +33,9 @@ TINY = SupervisedConfig(
     noise=5,
     hidden=8,
     outer_steps=6,
+    first_rate=0.2,
+    first_momentum=0.5,
+    outer_learning_rate=1e-2,
     reconstruct=0,
     evaluate_every=2,
     exams=1,
@@ -457,3 +461,16 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, mess
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_given_is_chosen_by_whether_inputs_are_images(blobs):
+    rows, images = (SupervisedConfig().suited(shape) for shape in ((10,), (3, 16, 17)))
+    assert (rows.teacher, rows.batch_size, rows.learners[0][:5]) == ("curriculum", 32, "4xmlp")
+    assert (images.teacher, images.batch_size, images.learners[0][:5]) == (
+        "distillation", 128, "1xcnn",
+    )  # fmt: skip
+    assert replace(TINY, seed=3).suited((3, 32, 32)) == replace(TINY, seed=3)
+    # The same wherever settings are used before a run has filled them in.
+    plain = SupervisedConfig(inner_steps=2)
+    teacher = make_teacher(blobs, plain, torch.Generator().manual_seed(0))
+    assert taught(teacher, blobs, plain, torch.Generator())[0].parameters.shape[0] == 4

@@ -40,6 +40,7 @@ def save_teacher(
     Raises:
         ArtifactError: A parameter is not finite, or the folder cannot be written.
     """
+    config = config.suited(data.shape)
     described = {"name": data.name, "shape": list(data.shape), "classes": data.classes}
     content = {
         "name": str(folder),
@@ -90,7 +91,7 @@ def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
     for field in fields(SupervisedConfig):
         value = saved.get(field.name)
         if isinstance(field.default, tuple) and isinstance(value, list):
-            value = tuple(str(text)[:100] for text in value[:100])
+            value = tuple(map(str, value))
         if isinstance(field.default, float) and type(value) is int:
             value = float(value)
         if value is not None and type(value) is not type(field.default):

@@ -45,6 +45,7 @@ def search(
     max_latency_us: float | None = None,
     max_memory_kb: float | None = None,
     real_steps: int = 2_000,
+    figure: Path | None = None,
     seed: int = 0,
 ) -> int:
     """Search networks by short trainings by a teacher, then train the best on real data.
@@ -58,15 +59,25 @@ def search(
         max_latency_us: Nor those that take longer than this for one example, on this machine.
         max_memory_kb: Nor those whose parameters take more than this.
         real_steps: Steps on real data for each network of the Pareto front.
+        figure: Draw them there; the name ends in png, svg or pdf.
         seed: Seed of the search.
     """
-    from gtn_rl.supervised.search import front_table
+    from gtn_rl.evaluation.report import check_figure
+    from gtn_rl.supervised.search import confirmed, draw_front, front_table
     from gtn_rl.supervised.search import search as run
     from gtn_rl.supervised.space import Limits
 
-    known = load(data or saved_task(teacher), size)
+    if figure is not None:
+        check_figure(figure, asked=True)
+    known = load(data or saved_task(teacher), size, progress_bar=True)
     found_teacher, config = load_teacher(teacher, known)
     limits = Limits(max_params, max_latency_us, max_memory_kb)
-    found = run(found_teacher, known, config, trials=trials, seed=seed, limits=limits)
-    print(fitted(front_table(found, known, real_steps, seed)))
+    found = run(
+        found_teacher, known, config, trials=trials, seed=seed, limits=limits, progress_bar=True
+    )
+    real = confirmed(found, known, real_steps, seed)
+    print(fitted(front_table(found, real, real_steps)))
+    if figure is not None:
+        draw_front(found, real, real_steps, figure)
+        print(f"figure: {figure}")
     return 0

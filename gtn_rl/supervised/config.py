@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gtn_rl.errors import UsageError
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether inputs of a shape are images of 16 by 16 pixels and more."""
+    return len(shape) == 3 and min(shape[1:]) >= 16
 
 
 @dataclass(frozen=True)
@@ -14,13 +21,14 @@ class SupervisedConfig:
     seed: int = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    teacher: str = "curriculum"
+    teacher: str = ""
     """What teaches: a generator with curriculum, shuffled-batches, all-shuffled, no-curriculum or
     balanced-noise; distillation (learned images); or real (real data whose learning rates are
-    learned)."""
+    learned). If none is given, distillation for images of 16 by 16 pixels and more, else
+    curriculum."""
 
-    outer_steps: int = 600
-    """Updates of the teacher."""
+    outer_steps: int = 0
+    """Updates of the teacher; if 0, 200 for images of 16 by 16 pixels and more, else 600."""
 
     max_minutes: float = 30.0
     """Stop after this many minutes, wherever the schedule stands."""
@@ -28,14 +36,16 @@ class SupervisedConfig:
     inner_steps: int = 16
     """Optimizer steps of a learner's training, the loop that is differentiated."""
 
-    batch_size: int = 32
-    """Examples in each of those steps."""
+    batch_size: int = 0
+    """Examples in each of those steps; if 0, 128 of images of 16 by 16 pixels and more, else 32."""
 
-    learners: tuple[str, ...] = ("4xmlp@relu:64-64",)
+    learners: tuple[str, ...] = ()
     """Learners trained side by side, as count x kind @ activation : hidden units, such as
     4xmlp@relu:64-64 2xcnn3+in@relu:8..32*2..3, in which a width of 8 to 32 and a number of 2 to 3
     layers are drawn anew for each outer step; +in and +gn are instance and group normalisation,
-    +pool pools instead of striding. Data that is to teach networks it never saw needs a mix."""
+    +pool pools instead of striding. Data that is to teach networks it never saw needs a mix. If
+    none are given, 1xcnn3+in@relu:16-32 for images of 16 by 16 pixels and more, else
+    4xmlp@relu:64-64."""
 
     draw: int = 0
     """Of the kinds of learners, how many are drawn for each outer step; all of them if 0."""
@@ -50,10 +60,10 @@ class SupervisedConfig:
     crop: int = 0
     """Shift images at random by up to this many pixels, the teacher's and the real ones."""
 
-    real_batch: int = 256
+    real_batch: int = 512
     """Real training examples on which each trained learner is scored for the meta-gradient."""
 
-    window: int = 0
+    window: int = 16
     """Inner steps that are differentiated, at a position drawn anew for each outer step; learners
     are scored at its end (random truncated backpropagation, arXiv 2311.07025). All if 0."""
 
@@ -78,17 +88,19 @@ class SupervisedConfig:
     """Learn the class probabilities of every sample as well; not for fresh noise or real data."""
 
     reconstruct: int = 300
-    """Outer steps before those, in which samples that stay the same become real examples; what
-    they show at first is noise if 0."""
+    """Outer steps before those, in which what a generator makes of learned inputs becomes real
+    examples; learned images are that from the start. If 0, both are noise."""
 
-    first_rate: float = 0.2
-    """Learning rate of every inner step before it is learned."""
+    first_rate: float = 0.0
+    """Learning rate of every inner step before it is learned; if 0, 0.05 for images of 16 by 16
+    pixels and more, else 0.2."""
 
-    first_momentum: float = 0.5
-    """Momentum of every inner step before it is learned."""
+    first_momentum: float = 0.0
+    """Momentum of every inner step before it is learned; if 0, 0.9 and 0.5."""
 
-    outer_learning_rate: float = 1e-2
-    """Adam's first step size for the teacher's parameters; it falls to 0 along half a cosine."""
+    outer_learning_rate: float = 0.0
+    """Adam's first step size for the teacher's parameters; it falls to 0 along half a cosine. If 0,
+    0.02 for distillation and 0.01 for the others, half of that for generators of images."""
 
     max_gradient_norm: float = 1.0
     """The meta-gradient is shortened to this norm."""
@@ -109,27 +121,48 @@ class SupervisedConfig:
             UsageError: The first such value.
         """
         positive = (
-            "outer_steps", "max_minutes", "inner_steps", "batch_size", "real_batch",
-            "intermediate", "noise", "hidden", "first_rate", "outer_learning_rate",
+            "max_minutes", "inner_steps", "real_batch", "intermediate", "noise", "hidden",
             "max_gradient_norm", "evaluate_every", "exams",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 < self.first_momentum < 1:
-            raise UsageError(f"first_momentum must be in (0, 1), got {self.first_momentum}")
+        zero = (
+            "outer_steps", "segment", "draw", "window", "crop", "reconstruct", "batch_size",
+            "first_rate", "outer_learning_rate",
+        )  # fmt: skip
+        for name in zero:
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.first_momentum < 1:
+            raise UsageError(f"first_momentum must be in [0, 1), got {self.first_momentum}")
         if not 0 <= self.averaging < 1:
             raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
-        if self.intermediate > (self.window or self.inner_steps):
+        if self.intermediate > min(self.window or self.inner_steps, self.inner_steps):
             raise UsageError("intermediate must not exceed inner_steps, nor the window")
-        if min(self.segment, self.draw, self.window, self.crop, self.reconstruct) < 0:
-            raise UsageError("segment, draw, window, crop and reconstruct must not be negative")
         if self.generator not in ("mlp", "conv"):
             raise UsageError(f"generator must be mlp or conv, got {self.generator!r}")
         if self.soft_labels and not self.fixed:
             raise UsageError(f"soft_labels needs samples that stay the same, not {self.teacher}")
-        if not self.learners:
-            raise UsageError("learners must name at least one kind, such as 4xmlp@relu:64-64")
+
+    def suited(self, shape: Sequence[int]) -> SupervisedConfig:
+        """The settings with what they leave to the data, inputs of a shape, filled in."""
+        image = is_image(shape)
+        teacher = self.teacher or ("distillation" if image else "curriculum")
+        generates = teacher not in ("distillation", "real")
+        found: dict[str, Any] = {
+            "teacher": teacher,
+            "outer_steps": 200 if image else 600,
+            "batch_size": 128 if image else 32,
+            "learners": ("1xcnn3+in@relu:16-32" if image else "4xmlp@relu:64-64",),
+            "first_rate": 0.05 if image else 0.2,
+            "first_momentum": 0.9 if image else 0.5,
+            "outer_learning_rate": (2e-2 if teacher == "distillation" else 1e-2)
+            / (2 if image and generates else 1),
+        }
+        return replace(
+            self, **{name: getattr(self, name) or value for name, value in found.items()}
+        )
 
     @property
     def fixed(self) -> bool:

@@ -198,12 +198,13 @@ DATASETS: dict[str, Callable[[], Data]] = {"digits": _digits, "mnist1d": _mnist1
 """What loads each task that comes with a package."""
 
 
-def load(source: str | Path, size: int | None = None) -> Data:
+def load(source: str | Path, size: int | None = None, *, progress_bar: bool = False) -> Data:
     """A known task, or images from local files.
 
     Args:
         source: One of `DATASETS`, or a folder or zip file as `images.load_images` reads it.
         size: Height and width to which images in class folders are scaled.
+        progress_bar: Whether to show how many of them have been read.
 
     Raises:
         UsageError: Neither, or files that cannot be read.
@@ -218,4 +219,4 @@ def load(source: str | Path, size: int | None = None) -> Data:
         )
     from gtn_rl.supervised.images import load_images
 
-    return load_images(Path(source), size)
+    return load_images(Path(source), size, progress_bar=progress_bar)

@@ -47,6 +47,7 @@ def taught(
     Returns:
         A stack for each kind of learner and kept step.
     """
+    config = config.suited(data.shape)
     groups = [parse_group(text) for text in config.learners]
     if 0 < config.draw < len(groups):
         chosen = torch.randperm(len(groups), generator=generator)[: config.draw]

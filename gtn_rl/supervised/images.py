@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.supervised.data import Data, from_arrays
@@ -21,10 +22,11 @@ Pair = tuple[Array, Array]
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+_LARGEST = 128
 _GREY = ("1", "L", "LA", "I;16")
 
 
-def load_images(path: Path, size: int | None = None) -> Data:
+def load_images(path: Path, size: int | None = None, *, progress_bar: bool = False) -> Data:
     """Inputs `[N, channels, height, width]`; nothing is downloaded.
 
     Args:
@@ -33,7 +35,8 @@ def load_images(path: Path, size: int | None = None) -> Data:
             file with a folder of images for each class, `cats/a.png`. Those may be in folders
             `train` and `test` (or `val`); if not, a share of the images is the test set.
         size: Height and width to which images in class folders are scaled; what is beyond a
-            square is cut off.
+            square is cut off. Needed where they differ, or have more than 128 pixels a side.
+        progress_bar: Whether to show how many of them have been read.
 
     Raises:
         UsageError: Nothing of that kind, a file that cannot be read, or images that do not go
@@ -52,10 +55,14 @@ def load_images(path: Path, size: int | None = None) -> Data:
             file.relative_to(path).as_posix() + "/" * file.is_dir(): file
             for file in sorted(path.rglob("*"))
         }
-        train, test = _class_folders(path, list(names), lambda name: names[name].read_bytes(), size)
+        train, test = _class_folders(
+            path, list(names), lambda name: names[name].read_bytes(), size, progress_bar
+        )
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            train, test = _class_folders(path, sorted(archive.namelist()), archive.read, size)
+            train, test = _class_folders(
+                path, sorted(archive.namelist()), archive.read, size, progress_bar
+            )
     else:
         raise UsageError(f"{path} is neither a folder nor a zip file: give one with images")
     return from_arrays(path.stem, *train, test=test)
@@ -117,7 +124,9 @@ def _cifar(files: list[Path]) -> Pair:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _class_folders(path: Path, names: list[str], read: Any, size: int | None) -> Iterator[Any]:
+def _class_folders(
+    path: Path, names: list[str], read: Any, size: int | None, progress_bar: bool
+) -> Iterator[Any]:
     """Both parts, the second None if no folder is called test; classes in order of their names."""
     images: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
     folders: set[str] = set()
@@ -146,7 +155,8 @@ def _class_folders(path: Path, names: list[str], read: Any, size: int | None) ->
         raise UsageError(f"{path}: class {unknown[0]} has images to test with and none to train")
     first: list[Any] = []
     for part in (images[False], images[True]):
-        arrays = [_image(path, name, read, size, first) for name, _ in part]
+        bar = tqdm(part, "reading images", disable=not progress_bar, delay=1, leave=False)
+        arrays = [_image(path, name, read, size, first) for name, _ in bar]
         labels = np.array([classes.index(label) for _, label in part])
         yield (np.stack(arrays), labels) if part else None
 
@@ -165,6 +175,11 @@ def _image(path: Path, name: str, read: Any, size: int | None, first: list[Any])
         raise UsageError(
             f"{path}: {name} is no image that can be read: mend or remove it"
         ) from error
+    if size is None and max(image.size) > _LARGEST:
+        raise UsageError(
+            f"{path}: {name} is {image.width}x{image.height}: give the size to scale to, e.g. "
+            f"--size 32"
+        )
     if size is not None and image.size != (size, size):
         image = ImageOps.fit(image, (size, size))
     array = np.asarray(image)

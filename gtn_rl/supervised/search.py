@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from tqdm import tqdm
 
 from gtn_rl.agents.classifier import Lesson, draw, parse_group, sgd
 from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.io.files import replacing
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
@@ -223,6 +226,7 @@ def search(
     trials: int = 60,
     limits: Limits = Limits(),
     seed: int = 0,
+    progress_bar: bool = False,
 ) -> Found:
     """Search the space with Optuna's TPE, every trial being a short training by the teacher.
 
@@ -233,6 +237,7 @@ def search(
         trials: Trainings.
         limits: Candidates beyond them are not trained.
         seed: Of the search.
+        progress_bar: Whether to show a progress bar.
 
     Raises:
         UsageError: No candidate is small enough.
@@ -254,15 +259,16 @@ def search(
         return tried[text]
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(objective, n_trials=trials)
+    with tqdm(total=trials, desc="networks", disable=not progress_bar) as bar:
+        study.optimize(objective, n_trials=trials, callbacks=[lambda study, trial: bar.update()])
     if not tried:
         raise UsageError(f"none of {trials} candidates is within the limits: raise them, or trials")
     texts = sorted(tried, key=lambda text: -tried[text])
     return Found(texts, [tried[t] for t in texts], [parameters_of(t, data) for t in texts])
 
 
-def front_table(found: Found, data: Data, steps: int, seed: int) -> str:
-    """The Pareto front as a Markdown table, its networks trained on real data and tested.
+def confirmed(found: Found, data: Data, steps: int, seed: int) -> list[float]:
+    """Test accuracies, in percent, of the Pareto front's networks, trained on real data.
 
     Args:
         found: What a search ended with.
@@ -270,16 +276,43 @@ def front_table(found: Found, data: Data, steps: int, seed: int) -> str:
         steps: Of the training on real data.
         seed: Of that.
     """
-    front = found.front()
-    texts = [found.texts[index] for index in front]
-    real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)[:, -1]
+    texts = [found.texts[index] for index in found.front()]
+    real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)
+    return [float(score) for score in real[:, -1]]
+
+
+def front_table(found: Found, real: Sequence[float], steps: int) -> str:
+    """The Pareto front as a Markdown table, with accuracies after so many steps on real data."""
     lines = [
         f"| network | parameters | by the teacher, % | after {steps:,} real steps, % |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for index, score in zip(front, real, strict=True):
+    for index, score in zip(found.front(), real, strict=True):
         lines.append(
             f"| {found.texts[index]} | {found.sizes[index]:,} | {found.scores[index]:.1f} | "
             f"{score:.1f} |"
         )
     return "\n".join(lines)
+
+
+def draw_front(found: Found, real: Sequence[float], steps: int, path: Path) -> None:
+    """Draw all networks that were tried, and the Pareto front before and after real training.
+
+    Args:
+        found: What a search ended with.
+        real: Accuracies of the front after training on real data.
+        steps: Of that training.
+        path: PNG, SVG or PDF; what `evaluation.report.check_figure` says of it holds.
+    """
+    from matplotlib.figure import Figure
+
+    figure, front = Figure(figsize=(5.2, 3.6), layout="constrained"), found.front()
+    ax, sizes = figure.subplots(), [found.sizes[index] for index in front]
+    ax.scatter(found.sizes, found.scores, s=12, color="#808080", label="tried")
+    ax.plot(sizes, [found.scores[i] for i in front], "o-", ms=4, label="Pareto front")
+    ax.plot(sizes, real, "s--", ms=4, label=f"after {steps:,} real steps, test set")
+    ax.set(xscale="log", xlabel="parameters", ylabel="accuracy, %")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip(".").lower(), dpi=160)

@@ -15,6 +15,7 @@ from gtn_rl.agents.cells import EDGES, OPERATIONS, connected
 from gtn_rl.agents.classifier import parse_group
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import derive
+from gtn_rl.supervised.config import is_image
 from gtn_rl.supervised.data import Data
 
 MLP_UNITS = (4, 8, 16, 32, 64, 128)
@@ -34,7 +35,7 @@ def propose(choose: Choose, shape: Sequence[int]) -> str:
         The network, or an empty string where what was chosen is none: a cell whose input does not
         reach its output.
     """
-    if len(shape) == 3 and min(shape[1:]) >= 16:
+    if is_image(shape):
         cell = "".join(choose(f"edge{index}", OPERATIONS) for index in range(len(EDGES)))
         width, cells = choose("width", (4, 8, 16)), choose("cells", (1, 2))
         widths = [f"{width * 2**stage}*{cells}" for stage in range(choose("stages", (2, 3)))]

@@ -252,6 +252,7 @@ def make_teacher(
     Raises:
         UsageError: No teacher of that name.
     """
+    config = config.suited(data.shape)
     name = config.teacher
     if name in CURRICULA:
         return GeneratorTeacher(data.shape, data.classes, config, generator)

@@ -18,9 +18,9 @@ from gtn_rl.supervised.artifact import save_teacher
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, load
 from gtn_rl.supervised.evaluate import taught
-from gtn_rl.supervised.problem import Classification, Reconstruction
+from gtn_rl.supervised.problem import Classification, Reconstruction, examples
 from gtn_rl.supervised.stage import COLUMNS, Scheduled
-from gtn_rl.supervised.teachers import RealTeacher, make_teacher
+from gtn_rl.supervised.teachers import Distilled, RealTeacher, make_teacher
 
 _TEACHER = 3  # The stream beside those of `problem`.
 _SHOWN_RATE = 3e-2
@@ -62,8 +62,8 @@ def train(
         MissingExtraError: The package that reads the data is not installed.
         TrainingDivergedError: Numbers stopped being finite; `out` keeps the last good artifact.
     """
-    settings = config or SupervisedConfig()
-    task = data if isinstance(data, Data) else load(data, size)
+    task = data if isinstance(data, Data) else load(data, size, progress_bar=progress_bar)
+    settings = (config or SupervisedConfig()).suited(task.shape)
     source = generator(settings.seed, _TEACHER)
     teacher = make_teacher(task, settings, source)
     taught(teacher, task, settings, source)  # What does not fit the data fails here.
@@ -85,14 +85,15 @@ def train(
         )
     ]  # fmt: skip
     if not isinstance(teacher, RealTeacher) and settings.fixed and settings.reconstruct:
-        shown = Reconstruction(task, settings, teacher.labels.given.argmax(-1))
-        stages.insert(
-            0,
-            Scheduled(
-                shown, task, settings, steps=settings.reconstruct, every=settings.reconstruct,
-                rate=_SHOWN_RATE, max_norm=math.inf, averaging=0,
-            ),
-        )  # fmt: skip
+        real = examples(task, settings.seed, teacher.labels.given.argmax(-1))
+        if isinstance(teacher, Distilled):
+            teacher.inputs.data.copy_(real)
+        else:
+            shown = Scheduled(
+                Reconstruction(real), task, settings, steps=settings.reconstruct,
+                every=settings.reconstruct, rate=_SHOWN_RATE, max_norm=math.inf, averaging=0,
+            )  # fmt: skip
+            stages.insert(0, shown)
     return go(
         stages, State(teacher), target=task.name, config=settings,
         folder=folder, resume=resume, budgets={"minutes": settings.max_minutes}, write=write,
