@@ -38,4 +38,3 @@ benchmarks: setup
 	$(BIN)/python benchmarks/classic.py
 	$(BIN)/python benchmarks/unseen.py
 	$(BIN)/python benchmarks/stock_agents.py
-	$(BIN)/python benchmarks/speed.py
