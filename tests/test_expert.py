@@ -1,6 +1,5 @@
 """A trained agent as the source of what is taught."""
 
-import gymnasium as gym
 import pytest
 import torch
 from stable_baselines3 import PPO
@@ -86,25 +85,3 @@ def test_an_expert_that_does_not_fit_is_refused_in_one_line(agent, text, target,
     with pytest.raises(UsageError, match=message) as error:
         load_expert(text.replace("{file}", str(agent)), describe(target))
     assert "\n" not in str(error.value)
-
-
-def test_only_one_start_can_be_given():
-    with pytest.raises(UsageError, match="one of them"):
-        TrainConfig(init="gtn_rl/CartPole-v1", expert="ppo:agent.zip")
-
-
-def test_actions_that_do_not_begin_at_zero_are_scores_of_all_actions(tmp_path):
-    class Shifted(gym.Env):
-        observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
-        action_space = gym.spaces.Discrete(3)
-
-        def reset(self, *, seed=None, options=None):
-            super().reset(seed=seed)
-            return self.observation_space.sample() * 0, {}
-
-        def step(self, action):
-            return self.observation_space.sample() * 0, 0.0, True, False, {}
-
-    PPO("MlpPolicy", Shifted(), n_steps=8, batch_size=8, device="cpu").save(tmp_path / "a.zip")
-    policy = load_expert(f"ppo:{tmp_path / 'a.zip'}", describe(Shifted))
-    assert policy(torch.zeros(5, 2)).shape == (5, 3)

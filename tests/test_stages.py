@@ -15,7 +15,7 @@ from gtn_rl.envs.presentation import decode
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
-from gtn_rl.inner.optimal import Optimal, optimal_policy
+from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.run import go
 from gtn_rl.stages import pretrain, search
 from gtn_rl.stages.base import moments, untrained
@@ -46,40 +46,6 @@ def greedy(target, env, episodes=20, horizon=None):
 
 
 # The optimal policy
-
-
-def test_the_optimal_policy_takes_the_best_action(generator):
-    env = SyntheticEnv(OBSERVATION, spaces.Discrete(3), members=2, generator=generator)
-    observation = torch.randn(2, 5, 2, generator=generator)
-    best = env.lesson(observation).argmax(-1)
-    assert torch.equal(optimal_policy(env, observation).argmax(-1), best)
-    env = SyntheticEnv(OBSERVATION, spaces.Box(0.0, 4.0, (1,)), generator=generator)
-    lesson = env.lesson(observation[:1])
-    unit = ((optimal_policy(env, observation[:1]) - 2) / 2).clamp(-1, 1)
-    for other in (unit + 0.1, unit - 0.1):
-        assert (env.reward(lesson, unit) > env.reward(lesson, other)).all()
-
-
-def test_the_optimal_policy_does_not_heed_how_it_is_presented(generator):
-    for space in (spaces.Discrete(2), spaces.Box(-2, 2, (1,))):
-        env = SyntheticEnv(OBSERVATION, space)
-        observation = torch.randn(1, 20, 2, generator=generator)
-        before = optimal_policy(env, observation)
-        with torch.no_grad():
-            env.presentation_parameters.add_(1.0)
-        assert torch.equal(optimal_policy(env, observation), before)
-
-
-def test_optimal_learners_have_the_gradient_of_their_environment(generator):
-    task = gym.make("Pendulum-v1")
-    env = SyntheticEnv(task.observation_space, task.action_space).double()
-    observation = torch.randn(1, 6, 3, generator=generator, dtype=torch.float64)
-    learners = Optimal.of(env, 2)
-    outputs = learners.outputs(observation.expand(2, -1, -1))
-    torch.testing.assert_close(outputs[1:], optimal_policy(env, observation))
-    through = torch.autograd.grad(outputs[0].sum(), env.reward_parameters)[0]
-    direct = torch.autograd.grad(optimal_policy(env, observation).sum(), env.reward_parameters)[0]
-    torch.testing.assert_close(through, direct)
 
 
 # Search
@@ -218,20 +184,6 @@ def test_what_never_moved_is_shown_as_it_is(generator):
     states = shown.initial(torch.randn(1, 500, 4, generator=generator), 0.0)[0]
     torch.testing.assert_close(states[:, 0], torch.full((500,), 3.0), atol=1e-4, rtol=0)
     assert states[:, 1].std() > 1
-
-
-def test_one_hot_states_of_a_task_are_shown_as_they_are(generator):
-    config = TrainConfig(
-        search=Search(candidates=8, generations=2), pretrain=Pretrain(real_steps=2_000, copies=4)
-    )
-    state, _ = staged(Hall, config, search.Search, pretrain.Pretrain)
-    teacher = state.teacher
-    assert (teacher.states.sum(1) == 1).all()
-    noise = torch.randn(1, 4_000, teacher.noise_size, generator=generator)
-    states = teacher.initial(noise, 1.0)[0]
-    assert torch.isin(states, torch.tensor([0.0, 1.0])).all()
-    assert (states.sum(1) == 1).float().mean() > 0.6
-    assert (states.sum(1) == 0).float().mean() < 0.2
 
 
 # What cannot be used

@@ -2,19 +2,14 @@
 
 from dataclasses import replace
 
-import gymnasium as gym
 import pytest
 import torch
+from probes import Aim
 from stable_baselines3 import PPO
 
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig
-from gtn_rl.errors import (
-    ArtifactError,
-    TrainingDivergedError,
-    UnsupportedSpaceError,
-    UsageError,
-)
+from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
 
 
 def run(config, out=None, target="CartPole-v1", **kwargs):
@@ -44,6 +39,9 @@ def test_a_run_on_cartpole_is_judged_by_all_algorithms(trained):
     result, folder = trained
     assert set(result.scores) == {"random", "optimal", "stock-ppo", "stock-a2c", "stock-dqn"}
     assert result.stopped == "done"
+    # Without teaching it is what pretraining found.
+    assert {row["stage"] for row in result.rows} == {0, 1, 2}
+    assert result.teacher.num_phases == 2
     assert gtn_rl.from_pretrained(folder, target="CartPole-v1").budget == 64
 
 
@@ -55,12 +53,6 @@ def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys, caplog):
     assert "evaluation" in last
     assert "best" in last
     assert "nan" not in last
-
-
-def test_a_run_without_teaching_keeps_what_pretraining_found(trained):
-    result, _ = trained
-    assert {row["stage"] for row in result.rows} == {0, 1, 2}
-    assert result.teacher.num_phases == 2
 
 
 def test_a_run_that_goes_on_from_another(trained, small, tmp_path):
@@ -92,12 +84,6 @@ def test_an_expert_is_taught_instead_of_a_search(small, tmp_path):
     # An agent that always pushes left lasts nine or ten steps.
     assert result.scores["expert"] == pytest.approx(9.4, abs=0.6)
     assert result.scores["optimal"] == pytest.approx(9.4, abs=0.6)
-    for text, message in (
-        ("ppo", "not of the form"), ("ppo:no.zip", "no file no.zip"),
-        (f"ppoo:{tmp_path / 'agent.zip'}", "Did you mean 'ppo'"),
-    ):  # fmt: skip
-        with pytest.raises(UsageError, match=message):
-            run(replace(small, expert=text))
 
 
 def test_divergence_keeps_the_last_artifact(small, tmp_path, monkeypatch):
@@ -134,34 +120,6 @@ def test_a_checkpoint_that_cannot_be_read_is_named(small, tmp_path):
         run(small, tmp_path, resume=True)
 
 
-def test_targets_that_cannot_be_used():
-    with pytest.raises(UsageError, match="Did you mean 'CartPole-v1'"):
-        gtn_rl.train("CartPol-v1", progress_bar=False)
-    with pytest.raises(UnsupportedSpaceError, match="FlattenObservation"):
-        gtn_rl.train("FrozenLake-v1", progress_bar=False)
-
-
-class Aim(gym.Env):
-    """Say half of what you see: a user's environment, unknown to Gymnasium."""
-
-    observation_space = gym.spaces.Box(-2.0, 2.0, (1,))
-    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
-
-    def _see(self):
-        self.seen = self.np_random.uniform(-2, 2, 1).astype("float32")
-        return self.seen
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.age = 0
-        return self._see(), {}
-
-    def step(self, action):
-        reward = -float(abs(action[0] - self.seen[0] / 2))
-        self.age += 1
-        return self._see(), reward, False, self.age == 5, {}
-
-
 def test_a_users_environment_from_a_factory(small):
     config = replace(
         small, outer=Outer(steps=1, population=4, copies=1),
@@ -172,8 +130,8 @@ def test_a_users_environment_from_a_factory(small):
     assert result.teacher.target == "Aim"
     assert result.teacher.action_space == Aim.action_space
     assert set(result.scores) == {"random", "optimal", "stock-ppo", "stock-a2c"}
-    # At random -0.67 a step.
-    assert result.scores["random"] < -2
+    # At random -17/12 a step; to put out 0 loses a twelfth.
+    assert result.scores["random"] == pytest.approx(-5 * 17 / 12, abs=2.5)
     assert result.scores["optimal"] > -1
 
 
