@@ -56,7 +56,7 @@ def assert_slopes(score, parameters, gradients, step=1e-6, rel=1e-3):
         for side in (step, -2 * step, step):
             with torch.no_grad():
                 parameter.add_(side * direction)
-            sides.append(float(score()))
+            sides.append(score().item())
         slope = (sides[0] - sides[1]) / (2 * step)
         assert gradient.abs().max() > 1e-6
         assert float((gradient * direction).sum()) == pytest.approx(slope, rel=rel, abs=1e-7)

@@ -10,7 +10,6 @@ from probes import assert_slopes
 
 from gtn_rl.agents.draw import draw_interactive
 from gtn_rl.agents.interactive import Judged, Place, Segment, train
-from gtn_rl.agents.losses import generalized_advantages
 from gtn_rl.agents.spec import parse_learners
 from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
@@ -115,13 +114,6 @@ def test_a_gaussian_finds_the_best_action(generator):
         torch.testing.assert_close(mean, torch.tensor([[0.8, -0.5]] * 2), atol=0.2, rtol=0)
 
 
-def test_generalized_advantages_stop_where_episodes_end():
-    delta = torch.tensor([1.0, 2.0, 4.0]).view(1, 3, 1)
-    decay = torch.tensor([0.4, 0.0, 0.4]).view(1, 3, 1)
-    advantage = generalized_advantages(delta, decay)
-    assert advantage.flatten().tolist() == pytest.approx([1 + 0.4 * 2, 2, 4])
-
-
 def mdp(space, dtype=torch.float64, **kwargs):
     env = SyntheticEnv(
         spaces.Box(-np.inf, np.inf, (2,)), space, horizon=4, hidden=(3,), **kwargs
@@ -223,8 +215,7 @@ def test_the_world_is_the_environment(space, generator):
 
 
 CONFIG = TrainConfig(
-    horizon=4,
-    learners=Learners(kinds=("2xpg@tanh:5", "2xdqn@relu:4"), inner_steps=6, batch_size=8),
+    horizon=4, learners=Learners(kinds=("2xpg@tanh:5", "2xdqn@relu:4"), inner_steps=6, batch_size=8)
 )
 
 

@@ -63,13 +63,13 @@ def test_lost_members_are_left_out(name):
 
 def test_openai_es_estimates_the_gradient_of_a_linear_function():
     # With ranks of a linear function along one direction, the estimate points along it.
-    strategy = OpenAIES(20_000, deviation=0.1)
+    strategy = OpenAIES(4_000, deviation=0.1)
     direction = torch.tensor([3.0, -4.0, 0.0])
     state = strategy.initial(torch.zeros(3))
     population = strategy.ask(state, torch.Generator().manual_seed(0))
     told = strategy.tell(state, population, population @ direction)
     torch.testing.assert_close(
-        torch.nn.functional.normalize(told.first, dim=0), direction / 5, atol=0.02, rtol=0
+        torch.nn.functional.normalize(told.first, dim=0), direction / 5, atol=0.05, rtol=0
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gymnasium as gym
 import pytest
 import torch
 from probes import Aim
@@ -10,6 +11,9 @@ from stable_baselines3 import PPO
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig
 from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
+from gtn_rl.io.artifact import read_config, total_costs
+from gtn_rl.stages import pretrain
+from gtn_rl.stages.teach import TeachLearners
 
 
 def run(config, out=None, target="CartPole-v1", **kwargs):
@@ -87,8 +91,6 @@ def test_an_expert_is_taught_instead_of_a_search(small, tmp_path):
 
 
 def test_divergence_keeps_the_last_artifact(small, tmp_path, monkeypatch):
-    from gtn_rl.stages import pretrain
-
     collect, calls = pretrain.collect, []
 
     def poisoned(*args):
@@ -133,6 +135,71 @@ def test_a_users_environment_from_a_factory(small):
     # At random -17/12 a step; to put out 0 loses a twelfth.
     assert result.scores["random"] == pytest.approx(-5 * 17 / 12, abs=2.5)
     assert result.scores["optimal"] > -1
+
+
+# Horizons above 1
+
+
+@pytest.fixture
+def long_config(tiny_config):
+    return replace(tiny_config, horizon=3, target_return=1e9)
+
+
+@pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
+def test_either_estimator_trains_dynamics(estimator, long_config, tmp_path):
+    config = replace(long_config, estimator=estimator)
+    result = run(config, tmp_path / "run")
+    assert result.teacher.horizon == 3
+    assert {row["stage"] for row in result.rows} == {0, 1, 2, 3, 4}
+    assert {"random", "optimal", "pg", "dqn"} <= set(result.scores)
+    assert torch.equal(parameters(result), parameters(run(config)))
+    gtn_rl.register(tmp_path / "run", f"gtn_rl/Long-{estimator}-v0")
+    env = gym.make(f"gtn_rl/Long-{estimator}-v0", budget=64)
+    env.reset(seed=0)
+    lengths = 1
+    while not env.step(env.action_space.sample())[2]:
+        lengths += 1
+    assert lengths <= 3
+    PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu").learn(16)
+
+
+def test_a_run_with_dynamics_that_is_killed_goes_on(long_config, tmp_path, monkeypatch):
+    whole = run(long_config)
+    objective = TeachLearners.objective
+
+    def killed(self, trained, step):
+        if step == 1:
+            raise RuntimeError("killed")
+        return objective(self, trained, step)
+
+    monkeypatch.setattr(TeachLearners, "objective", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(long_config, tmp_path / "run")
+    monkeypatch.undo()
+    rest = run(long_config, tmp_path / "run", resume=True)
+    assert torch.equal(parameters(whole), parameters(rest))
+    assert (whole.real_steps, whole.scores) == (rest.real_steps, rest.scores)
+
+
+def test_a_bandit_is_where_dynamics_may_start(long_config, tmp_path):
+    still = replace(long_config, outer=replace(long_config.outer, steps=0))
+    bandit = run(replace(still, horizon=1), tmp_path / "bandit").teacher
+    result = run(replace(still, init=str(tmp_path / "bandit")), tmp_path / "long")
+    assert result.teacher.horizon == 3
+    torch.testing.assert_close(result.teacher.reward_parameters, bandit.reward_parameters)
+    assert torch.equal(result.teacher.states, bandit.states)
+    assert (result.teacher.step_size != 0.3).all()
+    # What the bandit cost is kept apart, and added up along a chain of runs.
+    first = read_config(tmp_path / "bandit")["training"]
+    assert read_config(tmp_path / "long")["training"]["real_steps_of_init"] == first["real_steps"]
+    total = total_costs(tmp_path / "long")
+    assert total["real_steps"] == result.real_steps + first["real_steps"]
+    # Dynamics that were learned are not fitted again.
+    further = run(replace(still, init=str(tmp_path / "long"))).teacher
+    assert torch.equal(further.dynamics_parameters, result.teacher.dynamics_parameters)
+    for horizon in (5, 1):
+        with pytest.raises(UsageError, match="has horizon 3"):
+            run(replace(still, init=str(tmp_path / "long"), horizon=horizon))
 
 
 @pytest.mark.slow
