@@ -18,7 +18,7 @@ CARTPOLE = np.array([4.8, np.inf, 0.418879, np.inf], np.float32)
 
 # Modules of whole runs; in the others, tests that take seconds say so.
 INTEGRATION = {
-    "test_cli", "test_evolution", "test_expert", "test_package", "test_run",
+    "test_cli", "test_evolution", "test_package", "test_run",
     "test_search", "test_stages", "test_stock", "test_supervised", "test_train", "test_zoo",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import gtn_rl
 from gtn_rl.envs.presentation import Phase, decode
+from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.errors import ArtifactError, TargetError, TrainingDivergedError, UsageError
 from gtn_rl.io import checkpoint, files
 from gtn_rl.io.artifact import read_config
@@ -22,6 +23,34 @@ from gtn_rl.io.artifact import read_config
 
 def save(env, folder):
     return gtn_rl.save_pretrained(env, folder, training={"real_steps": 12, "seconds": 3.5})
+
+
+def test_artifacts_of_another_kind_are_told_apart(env, tmp_path):
+    spaces, target = (env.observation_space, env.action_space), env.target
+    pairs = gtn_rl.Pairs(*spaces, target=target)
+    kinds = {
+        gtn_rl.from_pretrained: gtn_rl.save_pretrained(env, tmp_path / "env"),
+        gtn_rl.load_pairs: gtn_rl.save_pairs(pairs, tmp_path / "pairs"),
+        gtn_rl.load_reward: gtn_rl.save_reward(
+            RewardNetwork(*spaces, target=target), tmp_path / "reward"
+        ),
+    }
+    for load, own in kinds.items():
+        load(own)
+        for other, folder in kinds.items():
+            # A reward is also what an environment has.
+            if other is not load and (load, other) != (gtn_rl.load_reward, gtn_rl.from_pretrained):
+                with pytest.raises(ArtifactError, match=other.__name__):
+                    load(folder)
+    with pytest.raises(ArtifactError, match="not for Acrobot-v1"):
+        gtn_rl.load_pairs(tmp_path / "pairs", target="Acrobot-v1")
+    for load, own in kinds.items():
+        (own / "model.safetensors").write_bytes(b"junk")
+        with pytest.raises(ArtifactError, match="corrupt"):
+            load(own)
+    pairs.wanted.data[0, 0] = torch.nan
+    with pytest.raises(ArtifactError, match="wanted is not finite"):
+        gtn_rl.save_pairs(pairs, tmp_path / "pairs")
 
 
 @pytest.mark.parametrize("members", [1, 3])

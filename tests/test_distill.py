@@ -17,7 +17,7 @@ from gtn_rl.agents.optim import SGD
 from gtn_rl.agents.spec import parse_networks
 from gtn_rl.config import Outer, Pretrain
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.errors import ArtifactError, UsageError
+from gtn_rl.errors import UsageError
 from gtn_rl.inner.objective import Experience, surrogate
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
@@ -193,24 +193,6 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, monkeypatc
     assert len(resumed.rows) == count
     for name, value in whole.teacher.state_dict().items():
         assert torch.equal(value, resumed.teacher.state_dict()[name])
-
-
-def test_artifacts_of_another_kind_are_told_apart(tmp_path, env):
-    gtn_rl.save_pretrained(env, tmp_path / "env")
-    with pytest.raises(ArtifactError, match="from_pretrained"):
-        gtn_rl.load_pairs(tmp_path / "env")
-    folder = gtn_rl.save_pairs(make(BOX, target="Aim-v0").float(), tmp_path / "pairs")
-    with pytest.raises(ArtifactError, match="load_pairs"):
-        gtn_rl.from_pretrained(folder)
-    with pytest.raises(ArtifactError, match="not for CartPole-v1"):
-        gtn_rl.load_pairs(folder, target="CartPole-v1")
-    (folder / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(ArtifactError, match="corrupt"):
-        gtn_rl.load_pairs(folder)
-    broken = make(BOX)
-    broken.wanted.data[0, 0] = torch.nan
-    with pytest.raises(ArtifactError, match="wanted is not finite"):
-        gtn_rl.save_pairs(broken, folder)
 
 
 def test_pairs_become_what_an_expert_does():

@@ -19,6 +19,7 @@ from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.run import go
 from gtn_rl.stages import pretrain, search
 from gtn_rl.stages.base import moments, untrained
+from gtn_rl.stages.expert import ImitateExpert
 from gtn_rl.stages.search import Seen, ahead
 from gtn_rl.stages.show import STATES, show
 from gtn_rl.state import State as RunState
@@ -43,9 +44,6 @@ def greedy(target, env, episodes=20, horizon=None):
     task = describe(target)
     with RealEnvs(task, make_actions(task.action_space, 0.4), 1, episodes, horizon) as real:
         return float(real.evaluate(partial(optimal_policy, env), 1).mean())
-
-
-# The optimal policy
 
 
 # Search
@@ -143,6 +141,31 @@ def test_pretraining_ends_where_nothing_is_to_be_gained():
     state, result = staged(Nothing, config, search.Search, pretrain.Pretrain)
     assert state.returns["optimal"] == 25
     assert result.real_steps < 60_000
+
+
+# An expert
+
+
+def lean(observation):
+    tilt = observation[:, 2] + 0.5 * observation[:, 3]
+    return torch.stack([-tilt, tilt], 1)
+
+
+def damp(observation):
+    return torch.tanh(0.5 * observation[:, 1:2] - 0.3 * observation[:, 2:3])
+
+
+@pytest.mark.parametrize(("target", "expert"), [("CartPole-v1", lean), ("Pendulum-v1", damp)])
+def test_an_experts_actions_are_fitted_where_it_goes(target, expert):
+    state, _ = staged(target, TrainConfig(), lambda *task: ImitateExpert(*task, expert))
+    made, wanted = state.teacher.output(state.visited.unsqueeze(0))[0], expert(state.visited)
+    if expert is lean:
+        assert (made.argmax(-1) == wanted.argmax(-1)).float().mean() > 0.98
+    else:
+        assert (made - wanted).square().mean() < 0.01
+    assert {"random", "expert", "optimal"} <= set(state.returns)
+    assert state.teacher.num_phases == 2
+    assert len(state.teacher.states) > 0
 
 
 # How a lesson is shown

@@ -10,9 +10,11 @@ from stable_baselines3 import PPO
 
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig
+from gtn_rl.envs.targets import describe
 from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
 from gtn_rl.io.artifact import read_config, total_costs
 from gtn_rl.stages import pretrain
+from gtn_rl.stages.expert import load_expert
 from gtn_rl.stages.teach import TeachLearners
 
 
@@ -76,18 +78,55 @@ def test_a_run_that_goes_on_from_another(trained, small, tmp_path):
         run(moved, target="Acrobot-v1")
 
 
-def test_an_expert_is_taught_instead_of_a_search(small, tmp_path):
+@pytest.fixture(scope="module")
+def pusher(tmp_path_factory):
+    """An agent that always pushes left, which lasts nine or ten steps."""
     agent = PPO("MlpPolicy", "CartPole-v1", n_steps=64, seed=0, device="cpu")
     with torch.no_grad():
-        # Push to where the pole falls: from whatever it was at first.
+        # From whatever it was at first.
         layer = agent.policy.action_net
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor([3.0, 0.0]))
-    agent.save(tmp_path / "agent.zip")
-    result = run(replace(small, expert=f"ppo:{tmp_path / 'agent.zip'}"))
-    # An agent that always pushes left lasts nine or ten steps.
+    file = tmp_path_factory.mktemp("expert") / "agent.zip"
+    agent.save(file)
+    return file
+
+
+def test_an_expert_is_taught_instead_of_a_search(small, pusher):
+    result = run(replace(small, expert=f"ppo:{pusher}"))
     assert result.scores["expert"] == pytest.approx(9.4, abs=0.6)
     assert result.scores["optimal"] == pytest.approx(9.4, abs=0.6)
+
+
+def test_the_policy_of_an_agent_is_taught_for_few_real_steps(tmp_path):
+    env = gtn_rl.make_sb3_env("gtn_rl/CartPole-v1", seed=1, budget=2_048)
+    file = tmp_path / "agent.zip"
+    PPO("MlpPolicy", env, seed=1, device="cpu").learn(2_048).save(file)
+    config = TrainConfig(steps=2_048, expert=f"ppo:{file}", outer=Outer(steps=0))
+    result = run(config)
+    scores = result.scores
+    assert scores["expert"] > 450
+    assert scores["optimal"] > 0.9 * scores["expert"]
+    assert max(scores[f"stock-{name}"] for name in ("ppo", "a2c", "dqn")) > 300
+    assert result.real_steps < 80_000
+    assert scores["random"] < 60
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("agent.zip", "CartPole-v1", "not of the form"),
+        ("ppo:nowhere.zip", "CartPole-v1", "no file"),
+        ("pppo:{file}", "CartPole-v1", "Did you mean"),
+        ("dqn:{file}", "CartPole-v1", "is no agent of dqn"),
+        ("ppo:{file}", "Acrobot-v1", "trained on it"),
+        ("ppo:{file}", "Pendulum-v1", "trained on it"),
+    ],
+)
+def test_an_expert_that_does_not_fit_is_refused_in_one_line(pusher, text, target, message):
+    with pytest.raises(UsageError, match=message) as error:
+        load_expert(text.replace("{file}", str(pusher)), describe(target))
+    assert "\n" not in str(error.value)
 
 
 def test_divergence_keeps_the_last_artifact(small, tmp_path, monkeypatch):
