@@ -88,6 +88,12 @@ def test_meta_gradient_equals_finite_differences(case, objective):
     assert_slopes(lambda: score(case.teach()), case.env.parameters(), gradients)
 
 
+def test_an_update_raises_the_surrogate(case):
+    estimator = MetaGradient(case.env, lambda _: 1e-2)
+    values = [estimator.update(case.teach(), case.surrogate, 1e-2).surrogate for _ in range(4)]
+    assert values[-1] > values[0]
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(case):
     case.experience.advantage[0, 0], case.experience.weight[0, 0] = torch.nan, 1.0
     before = [parameter.clone() for parameter in case.env.parameters()]

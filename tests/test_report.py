@@ -109,6 +109,14 @@ def test_interval_covers_the_mean_of_a_normal_about_as_often_as_it_says():
     assert 0.87 <= hits / 200 <= 0.99
 
 
+def test_the_interval_is_as_wide_as_that_of_a_normal():
+    scores = np.random.default_rng(0).normal(size=400)
+    again = np.random.default_rng(1).choice(scores, (2_000, 400))
+    s = summarize(scores)
+    wide = 2 * 1.96 * interquartile_mean(again, axis=1).std()
+    assert s.high - s.low == pytest.approx(wide, rel=0.06)
+
+
 def test_bootstrap_is_seeded():
     scores = np.random.default_rng(1).normal(size=10)
     assert summarize(scores, seed=3) == summarize(scores, seed=3)

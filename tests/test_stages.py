@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from probes import Probe
 
 from gtn_rl.config import Pretrain, Search, TrainConfig
 from gtn_rl.envs.actions import make_actions
@@ -21,7 +22,7 @@ from gtn_rl.stages import pretrain, search
 from gtn_rl.stages.base import moments, untrained
 from gtn_rl.stages.expert import ImitateExpert
 from gtn_rl.stages.search import Seen, ahead
-from gtn_rl.stages.show import STATES, show
+from gtn_rl.stages.show import STATES, gain_of, show
 from gtn_rl.state import State as RunState
 
 OBSERVATION = spaces.Box(-np.inf, np.inf, (2,))
@@ -198,6 +199,27 @@ def test_what_is_shown_is_measured_on_the_task(target, generator):
         assert phase.until == pytest.approx(0.5 if progress == 0 else 1.0)
     early, late = decode(shown.presentation[0])
     assert early.wide > 0.9 > 0.5 > late.wide
+
+
+class Push(Probe):
+    """Pays for whoever puts out more than 0.3."""
+
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+
+    def reward(self, action):
+        return float(action[0] > 0.3)
+
+
+@pytest.mark.parametrize(("best", "gain"), [(0.62, 1.0), (0.5, 1.25), (0.35, 1.6)])
+def test_the_gain_is_the_least_with_which_a_part_of_the_best_action_will_do(best, gain):
+    task = describe(Push)
+    env = untrained(task, TrainConfig()).requires_grad_(False)
+    weight, bias = env.reward_network.layers(env.reward_parameters)[-1]
+    weight.zero_()
+    bias.fill_(np.arctanh(best / 1.25))
+    with RealEnvs(task, make_actions(task.action_space, 0.4), 1, 4) as real:
+        # At random 1.75 of 5; agents reach 0.55 of what is best.
+        assert gain_of(env, real, 1.75, 0) == gain
 
 
 def test_what_never_moved_is_shown_as_it_is(generator):

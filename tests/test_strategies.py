@@ -71,6 +71,8 @@ def test_openai_es_estimates_the_gradient_of_a_linear_function():
     torch.testing.assert_close(
         torch.nn.functional.normalize(told.first, dim=0), direction / 5, atol=0.05, rtol=0
     )
+    # Adam's first step is as long as its step size.
+    torch.testing.assert_close(told.mean[:2], torch.tensor([0.03, -0.03]), atol=1e-4, rtol=0)
 
 
 def test_openai_es_samples_mirror_each_other():
