@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup demo test slow lint format benchmarks
+.PHONY: setup demo test test-unit slow lint format benchmarks
 
 setup: .venv/ready
 
@@ -17,8 +17,12 @@ demo: setup
 	$(BIN)/gtn-rl train CartPole-v1 --out $(OUT)
 	$(BIN)/gtn-rl compare $(OUT) --algos ppo --steps 2048 --seeds 5 --jobs 2
 
+# Modules stay whole: what they train once is shared within a process.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
+
+test-unit: setup
+	$(BIN)/pytest -n 2 --dist loadfile -m unit
 
 slow: setup
 	$(BIN)/pytest -m slow
@@ -38,4 +42,3 @@ benchmarks: setup
 	$(BIN)/python benchmarks/classic.py
 	$(BIN)/python benchmarks/unseen.py
 	$(BIN)/python benchmarks/stock_agents.py
-	$(BIN)/python benchmarks/speed.py

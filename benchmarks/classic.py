@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from zoo import OFF_POLICY, PLAN, measured
+from common import OFF_POLICY, PLAN, commit, measured
 
 from gtn_rl import compare, from_pretrained, save_pretrained, zoo
 from gtn_rl.evaluation.stats import summarize
@@ -121,14 +121,6 @@ def train(folder: Path, task: str, seed: int, *, defaults: bool) -> None:
     if folder.exists():
         command.append("--resume")
     subprocess.run(command, check=True)
-
-
-def commit() -> str:
-    """The commit that is checked out."""
-    run = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return run.stdout.strip()
 
 
 def ship(arguments: Arguments, task: str, seed: int, rows: dict[str, Any]) -> None:

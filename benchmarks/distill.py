@@ -1,35 +1,34 @@
 """Behaviour distillation: what fresh policies reach that are cloned from k learned pairs.
 
 Distils every variant for several outer seeds, then scores fresh policies of networks seen and
-unseen: greedy, real episodes. Results are written after every run; those that are there are not
-repeated. Usage:
+unseen: greedy, real episodes. Runs that were measured are not repeated.
 
     python benchmarks/distill.py [--variants cartpole-4x50 ...] [--seeds 5] [--out runs/distill]
 """
 
 from __future__ import annotations
 
-import json
-import platform
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import tyro
+from common import RESULTS, keep, measured, table
 
 from gtn_rl import clone_returns, load_pairs
 from gtn_rl.evaluation.stats import summarize
 from gtn_rl.io.artifact import read_config
-from gtn_rl.io.files import write_text
 
-RESULTS = Path(__file__).parent / "results" / "distill.json"
-SEEN = ("tanh:64-64", "tanh:32-32")
-UNSEEN = ("tanh:16-16", "tanh:128-128", "tanh:400-300", "tanh:64", "tanh:64-64-64", "relu:64-64")
+FILE = RESULTS / "distill.json"
+# The first two are those that pairs are learned with.
+NETWORKS = (
+    "tanh:64-64", "tanh:32-32", "tanh:16-16", "tanh:128-128", "tanh:400-300", "tanh:64",
+    "tanh:64-64-64", "relu:64-64",
+)  # fmt: skip
 # What Hopper needs besides: return alone stalls early, and with less noise it may learn to stand
 # still, which pays 1,050. Adam for the pairs wants bold steps: 1e-2 for 150 left clones at 1,000.
 HOPPER = (
@@ -38,84 +37,55 @@ HOPPER = (
     "--imitation-learning-rate 2e-2 --outer.copies 8 --outer.learning-rate 3e-3 --episodes 2 "
     "--target-return 3000"
 )
-# Task, pairs, gradient steps.
-VARIANTS: dict[str, tuple[str, int, int]] = {
-    "cartpole-4x50": ("CartPole-v1", 4, 50),
-    "cartpole-4x1": ("CartPole-v1", 4, 1),
-    "cartpole-2x50": ("CartPole-v1", 2, 50),
-    "cartpole-2x1": ("CartPole-v1", 2, 1),
-    "hopper-64x50": ("Hopper-v5", 64, 50),
+VARIANTS = {
+    "cartpole-4x50": "CartPole-v1 --pairs 4 --steps 50",
+    "cartpole-4x1": "CartPole-v1 --pairs 4 --steps 1",
+    "cartpole-2x50": "CartPole-v1 --pairs 2 --steps 50",
+    "cartpole-2x1": "CartPole-v1 --pairs 2 --steps 1",
+    "hopper-64x50": f"Hopper-v5 --pairs 64 --steps 50 {HOPPER}",
 }
 
 
-@dataclass
-class Arguments:
-    """Behaviour distillation."""
-
-    variants: tuple[str, ...] = ("cartpole-4x50", "cartpole-4x1", "cartpole-2x50")
-    """Which to run: cartpole-4x50 is 4 pairs and 50 gradient steps."""
-    seeds: int = 5
-    """Outer seeds."""
-    policies: int = 20
-    """Fresh policies of each network for each run."""
-    episodes: int = 20
-    """Real episodes of each policy."""
-    out: Path = Path("runs/distill")
-    """Folder for the runs."""
-
-
-def one(variant: str, seed: int, arguments: Arguments) -> dict[str, Any]:
-    task, pairs, steps = VARIANTS[variant]
-    folder = arguments.out / variant / f"seed{seed}"
-    command = [
-        "gtn-rl", "distill", task, "--pairs", str(pairs), "--steps", str(steps),
-        "--seed", str(seed), "--out", str(folder), "--no-progress",
-        *(HOPPER.split() if task == "Hopper-v5" else ()),
-    ]  # fmt: skip
+def one(variant: str, seed: int, out: Path, policies: int, episodes: int) -> dict[str, Any]:
+    """Distil with one outer seed, unless its folder is there, and score fresh policies."""
+    folder = out / variant / f"seed{seed}"
+    options = ["--seed", str(seed), "--out", str(folder), "--no-progress"]
+    command = ["gtn-rl", "distill", *VARIANTS[variant].split(), *options]
     if not folder.exists():
-        binary = str(Path(sys.executable).parent / command[0])
-        subprocess.run([binary, *command[1:]], check=True)
+        subprocess.run([sys.executable, "-m", "gtn_rl", *command[1:]], check=True)
     training, learned = read_config(folder)["training"], load_pairs(folder)
-    row: dict[str, Any] = {
-        "variant": variant, "seed": seed, "command": shlex.join(command),
-        "real_steps": training["real_steps"], "seconds": training["seconds"],
-        "stopped": training["stopped"],
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread, shared",
-        "policies": arguments.policies, "episodes": arguments.episodes, "scores": {},
-    }  # fmt: skip
-    for network in SEEN + UNSEEN:
+    scores = {}
+    for network in NETWORKS:
         returns = clone_returns(
-            learned, networks=f"{arguments.policies}x{network}", episodes=arguments.episodes, seed=9
-        )
-        means = returns.mean(1).tolist()
-        row["scores"][network] = {
-            **summarize(returns.numpy())._asdict(), "policies": [round(x, 2) for x in means]
-        }  # fmt: skip
-    return row
+            learned, networks=f"{policies}x{network}", episodes=episodes, seed=9
+        ).numpy()
+        scores[network] = summarize(returns)._asdict() | {"policies": returns.mean(1).tolist()}
+    return {
+        "variant": variant, "seed": seed, "command": shlex.join(command), "scores": scores,
+        "policies": policies, "episodes": episodes,
+        **{key: training[key] for key in ("real_steps", "seconds", "stopped")},
+    }  # fmt: skip
 
 
-def main(arguments: Arguments) -> None:
+def main(
+    *, variants: tuple[str, ...] = ("cartpole-4x50", "cartpole-4x1", "cartpole-2x50"),
+    seeds: int = 5, policies: int = 20, episodes: int = 20, out: Path = Path("runs/distill"),
+) -> None:  # fmt: skip
+    """Outer seeds of each variant, fresh policies of each network for each, episodes of those."""
     torch.set_num_threads(1)
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    for variant in arguments.variants:
-        for seed in range(arguments.seeds):
-            if any((row["variant"], row["seed"]) == (variant, seed) for row in rows):
-                continue
-            row = one(variant, seed, arguments)
-            rows.append(row)
-            write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
-            shown = {name: round(score["mean"], 1) for name, score in row["scores"].items()}
-            print(variant, seed, row["real_steps"], row["seconds"], shown, flush=True)
-        own = [row for row in rows if row["variant"] == variant]
-        if own:
-            for network in SEEN + UNSEEN:
-                every = [score for row in own for score in row["scores"][network]["policies"]]
-                full = float(np.mean([score >= 500 for score in every]))
-                print(
-                    f"{variant} {network}: mean {np.mean(every):.1f}, worst {min(every):.1f}, "
-                    f"{full:.0%} of {len(every)} policies at 500"
-                )
+    lines = []
+    for variant in variants:
+        for seed in range(seeds):
+            if f"{variant} seed {seed}" not in measured(FILE):
+                keep(FILE, f"{variant} seed {seed}", one(variant, seed, out, policies, episodes))
+        own = [row for row in measured(FILE).values() if row["variant"] == variant]
+        for network in NETWORKS if own else ():
+            every = [score for row in own for score in row["scores"][network]["policies"]]
+            numbers = f"{np.mean(every):.1f}", f"{min(every):.1f}"
+            full = f"{np.mean([score >= 500 for score in every]):.0%}"
+            lines.append((variant, network, len(every), *numbers, full))
+    print(table("variant|network|policies|mean|worst|at 500", lines))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    tyro.cli(main)

@@ -10,29 +10,24 @@ episodes; it is asked every `--every` steps. Agents that do not get there count 
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
 import tyro
+from common import RESULTS, keep
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.callbacks import EvalCallback, StopTrainingOnRewardThreshold
 from stable_baselines3.common.monitor import Monitor
 
 import gtn_rl
 from gtn_rl.config import Search, reward_config
-from gtn_rl.envs.learned_reward import LearnedReward
 from gtn_rl.io.artifact import read_config
 
-RESULTS = Path(__file__).parent / "results" / "reward.json"
 CLIFF = Path("runs/reward/cliff")
 
 
@@ -42,76 +37,52 @@ def cliff() -> gym.Env[Any, Any]:
     return gym.wrappers.FlattenObservation(limited)
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A task, its agent and when it is solved."""
 
-    make: Callable[[], gym.Env[Any, Any]]
+    target: str
     reward: str
     algorithm: type[BaseAlgorithm]
     threshold: float
     limit: int
     settings: dict[str, Any]
 
+    def make(self) -> gym.Env[Any, Any]:
+        """A new real environment."""
+        return gym.make(self.target) if self.target else cliff()
 
+
+CAR, STARTS = "MountainCarContinuous-v0", {"learning_starts": 200}
 TASKS = {
-    "cartpole": Task(
-        lambda: gym.make("CartPole-v1"), "gtn_rl/CartPole-v1", DQN, 475, 50_000,
-        {"learning_starts": 200},
-    ),
-    "mountaincar": Task(
-        lambda: gym.make("MountainCarContinuous-v0"), "gtn_rl/MountainCarContinuous-v0", PPO, 90,
-        75_000, {},
-    ),
-    "cliff": Task(cliff, str(CLIFF), DQN, -20, 50_000, {"learning_starts": 200}),
-}  # fmt: skip
+    "cartpole": Task("CartPole-v1", "gtn_rl/CartPole-v1", DQN, 475, 50_000, STARTS),
+    "mountaincar": Task(CAR, f"gtn_rl/{CAR}", PPO, 90, 75_000, {}),
+    "cliff": Task("", str(CLIFF), DQN, -20, 50_000, STARTS),
+}
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Which tasks, how many agents."""
-
-    tasks: tyro.conf.Positional[tuple[str, ...]] = tuple(TASKS)
-    """Of cliff, cartpole, mountaincar."""
-
-    seeds: int = 5
-    """Agents with each reward."""
-
-    every: int = 512
-    """Steps between two looks."""
-
-    minutes: float = 3.0
-    """Of training the reward of CliffWalking."""
+def needed(task: Task, env: gym.Env[Any, Any], seed: int, every: int) -> int:
+    """Steps until an agent that trains in an environment has solved the task, or the limit."""
+    solved = StopTrainingOnRewardThreshold(task.threshold)
+    watch = EvalCallback(
+        Monitor(task.make()), solved, n_eval_episodes=10, eval_freq=every, verbose=0, warn=False
+    )
+    agent = task.algorithm("MlpPolicy", env, seed=seed, device="cpu", **task.settings)
+    agent.learn(task.limit, callback=watch)
+    return agent.num_timesteps if watch.best_mean_reward >= task.threshold else task.limit
 
 
-class Solved(BaseCallback):
-    """Ends the training once the greedy policy reaches the threshold."""
-
-    def __init__(self, task: Task, every: int) -> None:
-        super().__init__()
-        self._task, self._every = task, every
-        self._envs = Monitor(task.make())
-        self.steps = task.limit
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps % self._every:
-            return True
-        mean, _ = evaluate_policy(self.model, self._envs, n_eval_episodes=10)
-        if mean >= self._task.threshold:
-            self.steps = self.num_timesteps
-        return bool(mean < self._task.threshold)
-
-
-def main(arguments: Arguments) -> None:
-    """Measure and keep the rows."""
+def main(
+    tasks: tyro.conf.Positional[tuple[str, ...]] = tuple(TASKS), *, seeds: int = 5,
+    every: int = 512, minutes: float = 3.0,
+) -> None:  # fmt: skip
+    """Agents with each reward; steps between two looks; minutes for CliffWalking's reward."""
     torch.set_num_threads(1)
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    for name in arguments.tasks:
+    for name in tasks:
         task = TASKS[name]
         if name == "cliff" and not CLIFF.exists():
             # -13 is the shortest way. No other task needs so many generations of novelty search.
             config = replace(
-                reward_config(), max_minutes=arguments.minutes, target_return=-14.0,
+                reward_config(), max_minutes=minutes, target_return=-14.0,
                 search=Search(generations=80),
             )  # fmt: skip
             gtn_rl.train_reward(cliff, CLIFF, config, progress_bar=False)
@@ -119,22 +90,14 @@ def main(arguments: Arguments) -> None:
         row: dict[str, Any] = {"task": name, "algorithm": task.algorithm.__name__}
         row |= {key: training[key] for key in ("seconds", "real_steps")}
         for kind in ("learned", "plain"):
-            start, solved = time.perf_counter(), []
-            for seed in range(arguments.seeds):
+            row[kind] = []
+            for seed in range(seeds):
                 env = task.make()
-                if kind == "learned":
-                    env = LearnedReward(env, task.reward)
-                watch = Solved(task, arguments.every)
-                agent = task.algorithm("MlpPolicy", env, seed=seed, device="cpu", **task.settings)
-                agent.learn(task.limit, callback=watch)
-                solved.append(watch.steps)
-            row[kind] = solved
-            row[f"{kind}_median"] = float(np.median(solved))
-            row[f"{kind}_seconds"] = round(time.perf_counter() - start, 1)
-            print(name, kind, solved, flush=True)
-        rows = [old for old in rows if old["task"] != name] + [row]
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+                env = gtn_rl.LearnedReward(env, task.reward) if kind == "learned" else env
+                row[kind].append(needed(task, env, seed, every))
+            row[f"{kind}_median"] = float(np.median(row[kind]))
+        keep(RESULTS / "reward.json", name, row)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    tyro.cli(main)

@@ -20,8 +20,7 @@ from typing import Any
 import torch
 import tyro
 import unseen_tasks  # noqa: F401 - registers ids
-from classic import commit
-from zoo import measured
+from common import commit, measured
 
 import gtn_rl
 from gtn_rl.envs.targets import describe

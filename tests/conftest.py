@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 
 import gtn_rl
+from gtn_rl.cli import main
 from gtn_rl.config import Dynamics, Learners, Outer, Pretrain, Search
 from gtn_rl.envs.presentation import Phase
 
@@ -13,6 +14,34 @@ from gtn_rl.envs.presentation import Phase
 torch.set_num_threads(1)
 
 CARTPOLE = np.array([4.8, np.inf, 0.418879, np.inf], np.float32)
+
+
+# Modules of whole runs; in the others, tests that take seconds say so.
+INTEGRATION = {
+    "test_cli", "test_evolution", "test_package", "test_run",
+    "test_search", "test_stages", "test_stock", "test_supervised", "test_train", "test_zoo",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Every test is marked `unit`, `integration` or `slow`."""
+    for item in items:
+        if not any(map(item.get_closest_marker, ("integration", "slow"))):
+            name = "integration" if item.path.stem in INTEGRATION else "unit"
+            item.add_marker(getattr(pytest.mark, name))
+
+
+@pytest.fixture
+def call(capsys):
+    """The command line: its exit code, and what it prints to both streams."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    return run
 
 
 @pytest.fixture
@@ -46,21 +75,14 @@ def saved(lesson: gtn_rl.SyntheticEnv, tmp_path_factory: pytest.TempPathFactory)
     return gtn_rl.save_pretrained(lesson, tmp_path_factory.mktemp("artifact") / "lesson")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> gtn_rl.TrainConfig:
-    return gtn_rl.TrainConfig(
-        steps=64,
-        hidden=(8,),
-        max_real_steps=60_000,
-        search=Search(candidates=4, generations=3),
-        pretrain=Pretrain(real_steps=2_000, patience=1_000, copies=4),
-        learners=Learners(
-            kinds=("2xpg@tanh:8", "2xdqn@relu:8-4"),
-            judges=1,
-            episodes=1,
-            inner_steps=4,
-            batch_size=8,
-        ),
-        outer=Outer(steps=2, every=2, population=4),
-        dynamics=Dynamics(real_steps=500),
+    learners = Learners(
+        kinds=("2xpg@tanh:8", "2xdqn@relu:8-4"), judges=1, episodes=1, inner_steps=4, batch_size=8
     )
+    return gtn_rl.TrainConfig(
+        steps=64, hidden=(8,), max_real_steps=60_000, learners=learners,
+        search=Search(candidates=4, generations=3), dynamics=Dynamics(real_steps=500),
+        pretrain=Pretrain(real_steps=2_000, patience=1_000, copies=4),
+        outer=Outer(steps=2, every=2, population=4),
+    )  # fmt: skip

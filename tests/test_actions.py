@@ -38,12 +38,10 @@ def test_actions_reach_the_environment_in_its_own_terms():
     assert taken.dtype == np.float32
 
 
-def test_greedy_actions():
+def test_greedy_actions_and_the_distance_from_others():
     assert DISCRETE.mode(torch.tensor([[0.0, 3.0, 1.0]])).tolist() == [1]
     assert BOX.mode(torch.tensor([[5.0, 0.1]]))[0].tolist() == pytest.approx([5.0, 0.1])
-
-
-def test_distance_is_cross_entropy_for_discrete_actions():
+    # A cross-entropy.
     wanted, outputs = torch.tensor([0.0, 0.0, -40.0]), torch.tensor([1.0, 1.0, 1.0])
     assert float(DISCRETE.distance(outputs, wanted)) == pytest.approx(np.log(3))
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import gtn_rl
 from gtn_rl.envs.presentation import Phase, decode
+from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.errors import ArtifactError, TargetError, TrainingDivergedError, UsageError
 from gtn_rl.io import checkpoint, files
 from gtn_rl.io.artifact import read_config
@@ -24,11 +25,42 @@ def save(env, folder):
     return gtn_rl.save_pretrained(env, folder, training={"real_steps": 12, "seconds": 3.5})
 
 
-def test_round_trip_keeps_everything(env, tmp_path):
+def test_artifacts_of_another_kind_are_told_apart(env, tmp_path):
+    spaces, target = (env.observation_space, env.action_space), env.target
+    pairs = gtn_rl.Pairs(*spaces, target=target)
+    kinds = {
+        gtn_rl.from_pretrained: gtn_rl.save_pretrained(env, tmp_path / "env"),
+        gtn_rl.load_pairs: gtn_rl.save_pairs(pairs, tmp_path / "pairs"),
+        gtn_rl.load_reward: gtn_rl.save_reward(
+            RewardNetwork(*spaces, target=target), tmp_path / "reward"
+        ),
+    }
+    for load, own in kinds.items():
+        load(own)
+        for other, folder in kinds.items():
+            # A reward is also what an environment has.
+            if other is not load and (load, other) != (gtn_rl.load_reward, gtn_rl.from_pretrained):
+                with pytest.raises(ArtifactError, match=other.__name__):
+                    load(folder)
+    with pytest.raises(ArtifactError, match="not for Acrobot-v1"):
+        gtn_rl.load_pairs(tmp_path / "pairs", target="Acrobot-v1")
+    for load, own in kinds.items():
+        (own / "model.safetensors").write_bytes(b"junk")
+        with pytest.raises(ArtifactError, match="corrupt"):
+            load(own)
+    pairs.wanted.data[0, 0] = torch.nan
+    with pytest.raises(ArtifactError, match="wanted is not finite"):
+        gtn_rl.save_pairs(pairs, tmp_path / "pairs")
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_round_trip_keeps_everything(env, tmp_path, members):
+    env = env.like(members)
     loaded = gtn_rl.from_pretrained(save(env, tmp_path / "a"))
     assert loaded.observation_space == env.observation_space
     assert loaded.action_space == env.action_space
     assert (loaded.target, loaded.hidden, loaded.horizon) == ("CartPole-v1", (8,), 1)
+    assert loaded.members == members
     for name, tensor in env.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name])
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
@@ -55,14 +87,26 @@ def test_config_is_strict_json(env, tmp_path):
     json.loads(text, parse_constant=refuse)
 
 
-def test_missing_artifact_suggests_a_shipped_one():
+def test_missing_artifact_suggests_a_shipped_one(tmp_path):
     with pytest.raises(ArtifactError, match="Did you mean 'gtn_rl/CartPole-v1'"):
         gtn_rl.from_pretrained("gtn_rl/CartPol-v1")
-
-
-def test_folder_without_environment(tmp_path):
     with pytest.raises(ArtifactError, match=r"config\.json is missing"):
         gtn_rl.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": [9]}, "corrupt"),
+        ({"format_version": 99}, "upgrade"),
+        ({"format_version": 1}, "has format 1, this version reads 2"),
+    ],
+)
+def test_what_this_version_does_not_read_is_refused(env, tmp_path, change, message):
+    folder = save(env, tmp_path / "a")
+    (folder / "config.json").write_text(json.dumps(read_config(folder) | change))
+    with pytest.raises(ArtifactError, match=message):
+        gtn_rl.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -84,23 +128,6 @@ def test_corrupt_files_are_named(env, tmp_path, file, content):
         gtn_rl.from_pretrained(folder)
 
 
-def test_weights_of_another_shape_are_corrupt(env, tmp_path):
-    folder = save(env, tmp_path / "a")
-    config = read_config(folder)
-    config["hidden"] = [9]
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtifactError, match="corrupt"):
-        gtn_rl.from_pretrained(folder)
-
-
-def test_newer_format_asks_for_an_upgrade(env, tmp_path):
-    folder = save(env, tmp_path / "a")
-    config = read_config(folder) | {"format_version": 99}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtifactError, match="upgrade"):
-        gtn_rl.from_pretrained(folder)
-
-
 def test_other_target_is_refused(env, tmp_path):
     with pytest.raises(ArtifactError, match="made for CartPole-v1, not for Acrobot-v1"):
         gtn_rl.from_pretrained(save(env, tmp_path / "a"), target="Acrobot-v1")
@@ -114,20 +141,6 @@ def test_numbers_that_are_not_finite_are_not_saved(env, tmp_path):
     with pytest.raises(ArtifactError, match="not finite"):
         save(env, folder)
     assert (folder / "model.safetensors").read_bytes() == before
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    files.write_text(tmp_path / "x", "old")
-
-    def half():
-        with files.replacing(tmp_path / "x") as path:
-            path.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        half()
-    assert (tmp_path / "x").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_how_lessons_are_shown_over_time_is_kept(lesson, tmp_path, generator):
@@ -151,20 +164,6 @@ def test_the_card_says_how_long_a_training_is_taken_for(env, tmp_path):
         card = (gtn_rl.save_pretrained(timed, tmp_path) / "README.md").read_text()
         assert f".learn({steps})" in card
         assert ("taken to last 7,000" in card) == (len(phases) > 1)
-
-
-@pytest.mark.parametrize("members", [1, 3])
-def test_members_are_kept(env, tmp_path, members):
-    several = gtn_rl.SyntheticEnv(env.observation_space, env.action_space, members=members)
-    assert gtn_rl.from_pretrained(save(several, tmp_path / "a")).members == members
-
-
-def test_the_older_format_is_refused(env, tmp_path):
-    folder = save(env, tmp_path / "a")
-    config = read_config(folder) | {"format_version": 1}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtifactError, match="has format 1, this version reads 2"):
-        gtn_rl.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +270,7 @@ def test_a_folder_goes_before_a_shipped_environment_without_its_prefix(env, tmp_
         assert said.artifact == used
 
 
+@pytest.mark.integration
 def test_what_is_registered_is_found_from_everywhere(env, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(env, "mine")

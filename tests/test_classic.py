@@ -19,6 +19,8 @@ def test_every_step_is_gymnasiums(target):
             # Random actions never reach the goal: start near it, or at the wall.
             position = rng.uniform(0.3, 0.49) if episode % 2 else -1.2
             env.unwrapped.state = np.array([position, rng.uniform(-0.07, 0.07)])
+        if target == "Acrobot-v1" and episode % 2:
+            env.unwrapped.state = np.array([rng.uniform(2, 3), 0.5, *rng.normal(0, 2, 2)])
         for _ in range(60):
             action = env.action_space.sample()
             state = np.array(env.unwrapped.state, np.float64)[None]
@@ -30,21 +32,7 @@ def test_every_step_is_gymnasiums(target):
             ended += terminated
             if terminated or truncated:
                 break
-    assert ended > 0 or target in ("Pendulum-v1", "Acrobot-v1")
-
-
-def test_acrobot_terminates_as_gymnasiums():
-    env, physics = gym.make("Acrobot-v1"), PHYSICS["Acrobot-v1"]
-    rng = np.random.default_rng(0)
-    seen = set()
-    for _ in range(50):
-        env.reset(seed=0)
-        state = np.array([*rng.uniform(2, 3, 1), *rng.uniform(-1, 1, 1), *rng.normal(0, 2, 2)])
-        env.unwrapped.state = state.copy()
-        terminated = env.step(1)[2]
-        assert physics.step(state[None], np.array([1]))[2][0] == terminated
-        seen.add(terminated)
-    assert seen == {True, False}
+    assert ended > 0 or target == "Pendulum-v1"
 
 
 @pytest.mark.parametrize("target", PHYSICS)

@@ -3,22 +3,21 @@
 from dataclasses import replace
 from functools import partial
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from probes import Aim, Side, assert_slopes
 from torch import nn
 from torch.nn import functional as F
 
 import gtn_rl
-from gtn_rl.agents.cloning import Cloning, clone, fold
+from gtn_rl.agents.cloning import Cloning, clone
 from gtn_rl.agents.optim import SGD
 from gtn_rl.agents.spec import parse_networks
-from gtn_rl.cli import main
 from gtn_rl.config import Outer, Pretrain
 from gtn_rl.envs.actions import make_actions
-from gtn_rl.errors import ArtifactError, UsageError
+from gtn_rl.errors import UsageError
 from gtn_rl.inner.objective import Experience, surrogate
 from gtn_rl.inner.training import act
 from gtn_rl.io import checkpoint
@@ -32,35 +31,9 @@ SHAPES = [parse_networks(text) for text in ("2xtanh:6", "2xrelu:4", "2xtanh:5-4"
 both_spaces = pytest.mark.parametrize("space", [DISCRETE, BOX], ids=["discrete", "box"])
 
 
-class Side(gym.Env):
-    """Say on which side of 0.3 the number is that you see, 5 times: the best return is 5."""
-
-    observation_space = spaces.Box(-1.0, 1.0, (1,))
-    action_space = spaces.Discrete(2)
-
-    def _see(self):
-        self.seen = self.np_random.uniform(-1, 1, 1).astype("float32")
-        return self.seen
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.age = 0
-        return self._see(), {}
-
-    def step(self, action):
-        reward = float(action == (self.seen[0] > 0.3))
-        self.age += 1
-        return self._see(), reward, False, self.age == 5, {}
-
-
 def make(space, **kwargs):
-    return gtn_rl.Pairs(
-        OBSERVATIONS,
-        space,
-        mean=np.array([0.1, -0.2, 0.5]),
-        std=np.array([1.0, 0.5, 2.0]),
-        **kwargs,
-    ).double()
+    scales = {"mean": np.array([0.1, -0.2, 0.5]), "std": np.array([1.0, 0.5, 2.0])}
+    return gtn_rl.Pairs(OBSERVATIONS, space, **scales, **kwargs).double()
 
 
 def modules(stack, row):
@@ -104,18 +77,6 @@ def test_cloning_equals_torch(space, generator):
     torch.testing.assert_close(policy(observation), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_folded_networks_are_the_same_policies(generator):
-    pairs = torch.zeros(1, 3, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
-    algorithm, none = Cloning(False, SGD()), torch.zeros(0)
-    stack = clone(SHAPES, algorithm, *pairs, none, generator=generator)[0]
-    mean, std = torch.randn(2, 3, generator=generator, dtype=torch.float64)
-    middle, half = torch.randn(2, 2, generator=generator, dtype=torch.float64)
-    observation = torch.randn(4, 9, 3, generator=generator, dtype=torch.float64)
-    expected = middle + half * stack.outputs((observation - mean) / std)
-    got = fold(stack, mean, std, middle, half).outputs(observation)
-    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
-
-
 @both_spaces
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_meta_gradient_equals_finite_differences(space, optimizer):
@@ -141,34 +102,24 @@ def test_meta_gradient_equals_finite_differences(space, optimizer):
         return surrogate(partial(act, trained), experience, actions, 0.2)
 
     _, gradients = meta_gradient(teach(), score, list(pairs.parameters()))
-    step = 1e-6
-    for parameter, gradient in zip(pairs.parameters(), gradients, strict=True):
-        assert gradient.abs().max() > 1e-6
-        for index in range(parameter.numel()):
-            values = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    parameter.view(-1)[index] += sign * step
-                    values.append(float(score(teach())))
-                    parameter.view(-1)[index] -= sign * step
-            finite = (values[0] - values[1]) / (2 * step)
-            assert float(gradient.view(-1)[index]) == pytest.approx(finite, rel=1e-3, abs=1e-7)
+    assert_slopes(lambda: score(teach()), pairs.parameters(), gradients)
 
 
 SIDE = gtn_rl.DistillConfig(
-    pairs=2,
-    steps=5,
-    clone_learning_rate=1.0,
-    networks=("4xtanh:32",),
-    candidates=1,
-    temperature=1.0,
-    target_return=4.9,
+    pairs=2, steps=5, clone_learning_rate=1.0, networks=("4xtanh:32",), candidates=1,
+    temperature=1.0, target_return=4.9,
     outer=Outer(steps=60, every=10, copies=8, patience=2, learning_rate=5e-2),
-)
+)  # fmt: skip
+NEVER = replace(SIDE.outer, steps=0)
 
 
+def distill(target, config, out=None, **options):
+    return gtn_rl.distill(target, out, config, progress_bar=False, **options)
+
+
+@pytest.mark.integration
 def test_a_probe_is_solved_from_two_pairs():
-    result = gtn_rl.distill(Side, config=SIDE, progress_bar=False)
+    result = distill(Side, SIDE)
     first = next(row for row in result.rows if row["stage"] == 1)
     assert first["evaluation"] < 4
     assert result.score > 4.7
@@ -181,21 +132,14 @@ def test_a_probe_is_solved_from_two_pairs():
 
 
 TINY = gtn_rl.DistillConfig(
-    pairs=2,
-    steps=2,
-    networks=("2xtanh:8", "1xrelu:6"),
-    episodes=1,
-    candidates=20,
+    pairs=2, steps=2, networks=("2xtanh:8", "1xrelu:6"), episodes=1, candidates=20,
     outer=Outer(steps=4, every=2, copies=4, learning_rate=5e-2),
-)
+)  # fmt: skip
 
 
-def run(out=None, config=TINY, **kwargs):
-    return gtn_rl.distill("CartPole-v1", out, config, progress_bar=False, **kwargs)
-
-
+@pytest.mark.integration
 def test_a_run_leaves_pairs_that_load_again(tmp_path):
-    result = run(tmp_path / "run")
+    result = distill("CartPole-v1", TINY, tmp_path / "run")
     assert result.stopped == "done"
     assert result.real_steps > 4 * 3 * 4 * 128 * 0.9
     loaded = gtn_rl.load_pairs(tmp_path / "run", target="CartPole-v1")
@@ -218,12 +162,12 @@ EXPERT = replace(
     TINY, pretrain=Pretrain(real_steps=1_000), imitation=4, hidden=(8,),
     outer=replace(TINY.outer, steps=2),
 )  # fmt: skip
-NEVER = replace(SIDE.outer, steps=0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("config", [TINY, EXPERT], ids=["candidates", "expert"])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, monkeypatch):
-    whole = run(tmp_path / "whole", config)
+    whole = distill("CartPole-v1", config, tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -238,12 +182,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, monkeypatc
         monkeypatch.setattr(checkpoint, "save", save_and_die)
         try:
             with pytest.raises(Killed):
-                run(tmp_path / "killed", config, resume=kill > 0)
+                distill("CartPole-v1", config, tmp_path / "killed", resume=kill > 0)
         except pytest.fail.Exception:
             break
     monkeypatch.undo()
     assert kill > 4
-    resumed = run(tmp_path / "killed", config, resume=True)
+    resumed = distill("CartPole-v1", config, tmp_path / "killed", resume=True)
     assert whole.real_steps == resumed.real_steps
     assert whole.scores == resumed.scores
     assert len(resumed.rows) == count
@@ -251,22 +195,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, monkeypatc
         assert torch.equal(value, resumed.teacher.state_dict()[name])
 
 
-def test_artifacts_of_another_kind_are_told_apart(tmp_path, env):
-    gtn_rl.save_pretrained(env, tmp_path / "env")
-    with pytest.raises(ArtifactError, match="from_pretrained"):
-        gtn_rl.load_pairs(tmp_path / "env")
-    folder = gtn_rl.save_pairs(make(BOX, target="Aim-v0").float(), tmp_path / "pairs")
-    with pytest.raises(ArtifactError, match="load_pairs"):
-        gtn_rl.from_pretrained(folder)
-    with pytest.raises(ArtifactError, match="not for CartPole-v1"):
-        gtn_rl.load_pairs(folder, target="CartPole-v1")
-    (folder / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(ArtifactError, match="corrupt"):
-        gtn_rl.load_pairs(folder)
-    broken = make(BOX)
-    broken.wanted.data[0, 0] = torch.nan
-    with pytest.raises(ArtifactError, match="wanted is not finite"):
-        gtn_rl.save_pairs(broken, folder)
+def test_pairs_become_what_an_expert_does():
+    pairs = make(BOX, count=2)
+    states = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]).double()
+    pairs.be(states, torch.tensor([[-0.5, 0.25], [9.0, -9.0]]).double())
+    torch.testing.assert_close(pairs.states, states)
+    torch.testing.assert_close(pairs.actions, torch.tensor([[-0.5, 0.25], [1.0, -2.0]]).double())
 
 
 def test_members_teach_a_row_each(generator):
@@ -284,11 +218,12 @@ def test_members_teach_a_row_each(generator):
     torch.testing.assert_close(stack.parameters, torch.stack(rows))
 
 
+@pytest.mark.integration
 def test_pairs_may_start_as_an_experts_experience():
     config = replace(
         SIDE, pretrain=Pretrain(real_steps=20_000), imitation=30, outer=NEVER, hidden=(16,)
     )
-    result = gtn_rl.distill(Side, config=config, progress_bar=False)
+    result = distill(Side, config)
     assert result.scores["optimal"] > 4.4
     own = [row for row in result.rows if row["stage"] == 2]
     # Agreement is minus a cross-entropy; imitation takes no real step but for its evaluations.
@@ -299,55 +234,22 @@ def test_pairs_may_start_as_an_experts_experience():
     assert result.score > 4.3
 
 
-def test_pairs_become_what_an_expert_does():
-    pairs = make(BOX, count=2)
-    states = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    pairs.be(states, torch.tensor([[-0.5, 0.25], [9.0, -9.0]], dtype=torch.float64))
-    torch.testing.assert_close(pairs.states, states)
-    expected = torch.tensor([[-0.5, 0.25], [1.0, -2.0]], dtype=torch.float64)
-    torch.testing.assert_close(pairs.actions, expected)
-
-
-class Aim(gym.Env):
-    """Put out half of the number that you see, 4 times; what is lost is the squared error."""
-
-    observation_space = spaces.Box(-1.0, 1.0, (1,))
-    action_space = spaces.Box(-2.0, 2.0, (1,))
-
-    def _see(self):
-        self.seen = self.np_random.uniform(-1, 1, 1).astype("float32")
-        return self.seen
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.age = 0
-        return self._see(), {}
-
-    def step(self, action):
-        reward = -float((action[0] - self.seen[0] / 2) ** 2)
-        self.age += 1
-        return self._see(), reward, False, self.age == 4, {}
-
-
+@pytest.mark.integration
 def test_continuous_actions_are_learned_in_one_step_of_adam():
     config = replace(
         SIDE, pairs=3, steps=1, optimizer="adam", clone_learning_rate=0.02,
         outer=replace(SIDE.outer, steps=40), target_return=-0.02, noise=0.2,
     )  # fmt: skip
-    result = gtn_rl.distill(Aim, config=config, progress_bar=False)
+    result = distill(Aim, config)
     first = next(row for row in result.rows if row["stage"] == 1)
     assert first["evaluation"] < -1
     # To put out 0 loses a third.
     assert result.score > -0.3
 
 
+@pytest.mark.integration
 def test_the_best_of_many_random_pairs_is_the_start():
-    few, many = (
-        gtn_rl.distill(
-            Side, config=replace(SIDE, candidates=count, outer=NEVER), progress_bar=False
-        )
-        for count in (1, 64)
-    )
+    few, many = (distill(Side, replace(SIDE, candidates=n, outer=NEVER)) for n in (1, 64))
     rounds = [row["return_best"] for row in many.rows if "return_best" in row]
     assert len(rounds) == 2
     assert rounds[0] == 5
@@ -362,65 +264,43 @@ def test_the_best_of_many_random_pairs_is_the_start():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"pairs": 0},
-        {"steps": 0},
-        {"networks": ()},
-        {"networks": ("8xtan:64",)},
-        {"networks": ("tanh:64",)},
-        {"optimizer": "sdg"},
-        {"temperature": 0.0},
-        {"clone_learning_rate": -1.0},
-        {"candidates": 0},
-        {"averaging": 1.0},
-        {"imitation": 5},
-        {"outer": Outer(steps=-1)},
-        {"pairs": "four"},
-        {"outer": {"steps": 3}},
+        {"pairs": 0}, {"steps": 0}, {"networks": ()}, {"networks": ("8xtan:64",)},
+        {"networks": ("tanh:64",)}, {"optimizer": "sdg"}, {"temperature": 0.0},
+        {"clone_learning_rate": -1.0}, {"candidates": 0}, {"averaging": 1.0}, {"imitation": 5},
+        {"outer": Outer(steps=-1)}, {"pairs": "four"}, {"outer": {"steps": 3}},
     ],
-)
+)  # fmt: skip
 def test_bad_settings_are_refused_before_anything_is_spent(bad):
     with pytest.raises(UsageError):
-        gtn_rl.distill("CartPole-v1", config=gtn_rl.DistillConfig(**bad), progress_bar=False)
-
-
-def test_bad_clones_are_refused():
+        distill("CartPole-v1", gtn_rl.DistillConfig(**bad))
     with pytest.raises(UsageError, match="hidden must be"):
         make(BOX).clone(())
-    with pytest.raises(UsageError, match="Did you mean 'sgd'"):
-        make(BOX, optimizer="sg")
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    output = capsys.readouterr()
-    return stop.value.code, output.out, output.err
-
-
-def test_command_line(capsys, tmp_path):
+@pytest.mark.integration
+def test_command_line(call, tmp_path):
     out = tmp_path / "pairs"
     tiny = [
         *("--pairs", 2, "--steps", 1, "--networks", "2xtanh:8", "--episodes", 1, "--no-progress"),
         *("--candidates", 8, "--outer.every", 2, "--outer.steps", 2),
     ]
-    code, printed, _ = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny)
+    code, printed, _ = call("distill", "CartPole-v1", "--out", out, *tiny)
     assert code == 0
     assert "2 pairs in 1 steps" in printed
-    code, printed, _ = call(capsys, "show", out)
+    code, printed, _ = call("show", out)
     assert code == 0
     assert "2 synthetic (state, action) pairs" in printed
-    code, _, error = call(capsys, "distill", "CartPole-v1", "--out", out, *tiny)
+    code, _, error = call("distill", "CartPole-v1", "--out", out, *tiny)
     assert (code, error.count("\n")) == (2, 1)
     assert "--resume" in error
-    code, _, _ = call(capsys, "distill", "CartPole-v1", "--out", out, "--resume", *tiny)
+    code, _, _ = call("distill", "CartPole-v1", "--out", out, "--resume", *tiny)
     assert code == 0
-    code, _, error = call(capsys, "distill", "CartPol-v1", "--out", tmp_path / "x")
+    code, _, error = call("distill", "CartPol-v1", "--out", tmp_path / "x")
     assert (code, error.count("\n")) == (2, 1)
     assert "Did you mean 'CartPole-v1'" in error
 
 
 @pytest.mark.slow
 def test_cartpole_is_solved_from_four_pairs():
-    config = gtn_rl.DistillConfig(seed=1)
-    result = gtn_rl.distill("CartPole-v1", config=config, progress_bar=False)
+    result = distill("CartPole-v1", gtn_rl.DistillConfig(seed=1))
     assert gtn_rl.clone_returns(result.teacher, networks="20xtanh:64-64", seed=1).mean() > 495

@@ -211,6 +211,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("bad", ["time.sleep(60)", "while True: pass"])
 def test_a_step_that_hangs_is_ended_and_named(bad):
     code = HANGS.replace("BAD", bad)
@@ -223,6 +224,7 @@ def test_a_step_that_hangs_is_ended_and_named(bad):
     assert line in done.stderr
 
 
+@pytest.mark.integration
 def test_a_step_that_leaves_the_process_is_named():
     code = HANGS.replace("BAD", "os._exit(0)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)

@@ -7,7 +7,6 @@ from gymnasium import spaces
 from gtn_rl.agents.bandit import Batch, train
 from gtn_rl.agents.bandit_algorithms import BanditDQN, PolicyGradient, squashed
 from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
-from gtn_rl.agents.losses import normalized
 from gtn_rl.agents.spec import ALGORITHMS, WHOLE, parse_learners
 from gtn_rl.errors import UsageError
 
@@ -98,13 +97,6 @@ def test_ppo_does_not_reward_a_ratio_beyond_the_clip():
     assert gradients[2] == 0
 
 
-def test_advantages_are_normalised():
-    rewards = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
-    advantages = normalized(rewards, (-2, -1))
-    assert float(advantages.mean()) == pytest.approx(0, abs=1e-6)
-    assert float(advantages.std()) == pytest.approx(1, rel=1e-3)
-
-
 def test_the_squashed_density_integrates_to_one():
     outputs = torch.tensor([0.3, -0.5]).expand(1, 200_000, 2)
     noise = torch.linspace(-8, 8, 200_000).view(1, -1, 1)
@@ -175,11 +167,6 @@ def test_graph_or_not_the_result_is_the_same(space, texts, generator):
     assert torch.autograd.grad(with_graph.sum(), lessons[0])[0].abs().sum() > 0
 
 
-def test_members_get_rows_of_their_own(generator):
-    stacks = make(generator, "2xpg@tanh:8-8", "1xdqn@relu:8-8", members=4)
-    assert stacks[0].names == [("pg", 8), ("dqn", 4)]
-
-
 def test_drawn_hyperparameters_lie_in_their_bounds(generator):
     (learners,) = make(generator, "6xpg@tanh:8-8")
     assert learners.learning_rate.shape == (6, 1)
@@ -190,13 +177,9 @@ def test_drawn_hyperparameters_lie_in_their_bounds(generator):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        ("pg@tanh:64", "not of the form"),
-        ("8xdqm@relu:64", "Did you mean 'dqn'"),
-        ("8xdqn@gelu:64", "activations"),
-        ("0xdqn@relu:64", "above 0"),
-    ],
-)
+    [("pg@tanh:64", "not of the form"), ("8xdqm@relu:64", "Did you mean 'dqn'"),
+     ("8xdqn@gelu:64", "activations"), ("0xdqn@relu:64", "above 0")],
+)  # fmt: skip
 def test_groups_that_make_no_sense_are_refused(text, message):
     with pytest.raises(UsageError, match=message):
         parse_learners(text)
@@ -205,10 +188,3 @@ def test_groups_that_make_no_sense_are_refused(text, message):
 def test_every_name_has_a_learner_and_every_learner_a_name():
     tables = [*BANDITS.values(), *INTERACTIVE.values()]
     assert {name for table in tables for name in table} | {*WHOLE} == {*ALGORITHMS}
-
-
-def test_an_algorithm_must_fit_the_action_space(generator):
-    with pytest.raises(UsageError, match="'td3' does not handle Discrete"):
-        make(generator, "2xtd3@relu:8")
-    with pytest.raises(UsageError, match="'dqn' does not handle Box"):
-        make(generator, "2xdqn@relu:8", space=BOX)

@@ -1,4 +1,4 @@
-"""The three faces of synthetic environments with dynamics."""
+"""The three faces of synthetic environments with dynamics, and what both kinds share."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,21 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
+from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import State
 from gtn_rl.spaces import first_action
 
 DISCRETE = spaces.Discrete(3, start=-1)
 BOX = spaces.Box(-1, 1, (2,))
-SOMETIMES = 3.0
-"""A logit of termination (of which 4 is taken) that gives episodes of unequal lengths."""
+# Logits of termination (of which 4 is taken); the first gives episodes of unequal lengths.
+SOMETIMES, NEVER, ALWAYS = 3.0, -1e9, 1e9
+PHASES = (Phase(0.5, scale=2.0, spread=2.0), Phase(gain=0.5))
+N, SMALL = 4, np.full(2, 0.1)
 
 
 def make_env(horizon=10, action_space=DISCRETE, end=None, **kwargs):
@@ -41,7 +44,7 @@ def some_actions(vector):
         yield vector.action_space.sample()
 
 
-@pytest.mark.parametrize("horizon", [1, 10, 200])
+@pytest.mark.parametrize("horizon", [1, 10])
 @pytest.mark.parametrize("action_space", [spaces.Discrete(3), BOX])
 def test_both_checkers_pass_without_a_warning(horizon, action_space):
     single = SyntheticGymEnv(make_env(horizon, action_space))
@@ -49,49 +52,50 @@ def test_both_checkers_pass_without_a_warning(horizon, action_space):
     sb3_check(single)
 
 
-@pytest.mark.parametrize("horizon", [1, 10, 200])
 @pytest.mark.parametrize(
-    ("algorithm", "action_space", "settings"),
-    [
-        (PPO, spaces.Discrete(3), {"n_steps": 16, "batch_size": 16, "n_epochs": 1}),
-        (A2C, spaces.Discrete(3), {}),
-        (DQN, spaces.Discrete(3), {"learning_starts": 16, "buffer_size": 100}),
-        (PPO, BOX, {"n_steps": 16, "batch_size": 16, "n_epochs": 1}),
-        (A2C, BOX, {}),
-        (SAC, BOX, {"learning_starts": 16, "buffer_size": 100, "batch_size": 8}),
-        (TD3, BOX, {"learning_starts": 16, "buffer_size": 100, "batch_size": 8}),
-    ],
+    ("algorithm", "action_space"),
+    [(PPO, spaces.Discrete(3)), (DQN, spaces.Discrete(3)), (PPO, BOX), (SAC, BOX), (TD3, BOX)],
 )
-def test_stock_agents_train(horizon, algorithm, action_space, settings):
-    vec = gtn_rl.make_sb3_env(make_env(horizon, action_space), n_envs=2)
-    net = {"net_arch": [8]}
-    agent = algorithm("MlpPolicy", vec, seed=0, device="cpu", policy_kwargs=net, **settings)
+def test_stock_agents_train_through_all_phases(algorithm, action_space):
+    env = make_env(action_space=action_space, phases=PHASES)
+    vec = gtn_rl.make_sb3_env(env, n_envs=2, budget=48)
+    settings = {"learning_starts": 16, "buffer_size": 100, "batch_size": 8}
+    if algorithm is PPO:
+        settings = {"n_steps": 16, "batch_size": 16, "n_epochs": 1}
+    agent = algorithm(
+        "MlpPolicy", vec, seed=0, device="cpu", policy_kwargs={"net_arch": [8]}, **settings
+    )
     agent.learn(32)
-    lengths = [episode["l"] for episode in agent.ep_info_buffer]
-    assert all(1 <= length <= horizon for length in lengths)
-    assert lengths or horizon == 200
+    assert vec._episodes.progress == pytest.approx(32 / 48)
+    agent.learn(32, reset_num_timesteps=False)
+    assert vec._episodes.progress == 1.0
+    assert all(1 <= episode["l"] <= 10 for episode in agent.ep_info_buffer)
+    assert len(agent.ep_info_buffer) >= 6
 
 
 @pytest.mark.parametrize("action_space", [DISCRETE, BOX])
-def test_vector_faces_follow_the_core(action_space):
-    env, n, rng = make_env(action_space=action_space, end=SOMETIMES), 5, np_random(3)[0]
-    same = SyntheticVectorEnv(env, n, "SameStep")
-    sb3 = gtn_rl.make_sb3_env(env, n, seed=3)
-    noise = torch.as_tensor(rng.standard_normal((1, 64 * n, 4), dtype=np.float32))
-    with torch.inference_mode():
-        starts = env.initial(noise)
-    state, used = State(starts[:, :n].clone(), torch.zeros(1, n)), n
+@torch.inference_mode()
+def test_vector_faces_follow_the_core_through_all_phases(action_space):
+    env = make_env(action_space=action_space, end=SOMETIMES, phases=PHASES)
+    n, budget, rng = 5, 200, np_random(3)[0]
+    same = SyntheticVectorEnv(env, n, "SameStep", budget=budget)
+    sb3 = gtn_rl.make_sb3_env(env, n, seed=3, budget=budget)
+
+    def start(count, progress):
+        noise = torch.as_tensor(rng.standard_normal((1, count, 4), dtype=np.float32))
+        return env.initial(noise, progress)
+
+    state = State(start(n, 0.0), torch.zeros(1, n))
     seen = same.reset(seed=3)[0]
     np.testing.assert_array_equal(sb3.reset(), seen)
     returns, lengths = np.zeros(n), set()
-    for _, action in zip(range(30), some_actions(same), strict=False):
+    for step, action in zip(range(30), some_actions(same), strict=False):
         np.testing.assert_allclose(seen, state.observation[0].numpy(), rtol=1e-6)
         assert seen in same.observation_space
         counted = action - first_action(action_space)
         core = torch.as_tensor(counted[None])
         chance = torch.as_tensor(rng.random((1, n), dtype=np.float32))
-        with torch.inference_mode():
-            state, reward, over = env.step(state, core, chance)
+        state, reward, over = env.step(state, core, chance, step * n / budget)
         seen, rewards, terminated, truncated, info = same.step(action)
         again, same_rewards, dones, infos = sb3.step(counted)
         np.testing.assert_array_equal(rewards, reward[0].numpy())
@@ -113,15 +117,59 @@ def test_vector_faces_follow_the_core(action_space):
             assert infos[i]["episode"]["l"] == state.age[0, i]
             lengths.add(infos[i]["episode"]["l"])
             returns[i] = 0
-        count = int(over.sum())
-        with torch.inference_mode():
-            state.observation[over] = starts[0, used : used + count]
-            state.age[over] = 0
-        used += count
+        state.observation[over] = start(int(over.sum()), (step + 1) * n / budget)[0]
+        state.age[over] = 0
     assert len(lengths) > 2
 
 
-@pytest.mark.parametrize("end", [SOMETIMES, -1e9])
+def play(env, generator, actions, progress):
+    """What the core gives N episodes that reset in a step of their own, and the steps taken."""
+
+    def start(count):
+        noise = generator.standard_normal((1, count, 4), dtype=np.float32)
+        return env.initial(torch.as_tensor(noise), progress(taken))[0]
+
+    taken, over = 0, np.zeros(N, np.bool_)
+    # Every episode's start is drawn when it is needed: so is it while there are phases to come.
+    state = State(start(N)[None], torch.zeros(1, N))
+    for action in actions:
+        chance = torch.as_tensor(generator.random((1, N), dtype=np.float32))
+        given = torch.as_tensor(action[None])
+        state, reward, ended = env.step(state, given, chance, progress(taken))
+        taken += N - int(over.sum())
+        reward[0, over] = 0.0
+        ended[0, over] = False
+        if over.any():
+            state.observation[0, over] = start(int(over.sum()))
+            state.age[0, over] = 0
+        over = ended[0].numpy().copy()
+        yield state.observation[0].numpy().copy(), reward[0].numpy(), over, taken
+
+
+@pytest.mark.parametrize("action_space", [spaces.Discrete(3), BOX])
+@torch.inference_mode()
+def test_next_step_follows_the_core_and_does_not_count_steps_that_reset(action_space):
+    env = make_env(action_space=action_space, end=SOMETIMES, phases=PHASES)
+    vector = SyntheticVectorEnv(env, N, budget=400)
+    actions = [action for action, _ in zip(some_actions(vector), range(80), strict=False)]
+    vector.reset(seed=3)
+    core = play(env, np_random(3)[0], actions, lambda taken: taken / 400)
+    together, steps = set(), 0
+    for action, (seen, reward, over, taken) in zip(actions, core, strict=True):
+        observation, rewards, terminated, truncated, info = vector.step(action)
+        np.testing.assert_allclose(observation, seen, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(rewards, reward, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(terminated, over)
+        assert not truncated.any()
+        assert info == {}
+        together.add(int(over.sum()))
+        steps = taken
+    # Otherwise nothing above tells them apart from episodes in step.
+    assert {0, 1, 2} <= together
+    assert N * 40 < steps < N * 80
+
+
+@pytest.mark.parametrize("end", [SOMETIMES, NEVER])
 def test_one_environment_is_what_gymnasium_makes_of_the_single_one(end):
     env = make_env(end=end)
     theirs = SyncVectorEnv([lambda: SyntheticGymEnv(env)], autoreset_mode=AutoresetMode.SAME_STEP)
@@ -139,40 +187,9 @@ def test_one_environment_is_what_gymnasium_makes_of_the_single_one(end):
                 np.testing.assert_array_equal(info[mask], wanted[mask])
 
 
-@pytest.mark.parametrize("action_space", [DISCRETE, BOX])
-@pytest.mark.parametrize(("end", "length"), [(-1e9, 10), (1e9, 1)])
-def test_episodes_last_as_long_as_the_core_says(action_space, end, length):
-    env = make_env(action_space=action_space, end=end)
-    single = SyntheticGymEnv(env)
-    single.action_space.seed(0)
-    before, _ = single.reset(seed=0)
-    for step in range(1, length + 1):
-        after, _, terminated, truncated, _ = single.step(single.action_space.sample())
-        assert not np.array_equal(before, after)
-        assert (terminated, truncated) == (step == length, False)
-    sb3 = gtn_rl.make_sb3_env(env, 3, seed=0)
-    sb3.reset()
-    same = SyntheticVectorEnv(env, 3, "SameStep")
-    following = SyntheticVectorEnv(env, 3)
-    same.reset(seed=0)
-    following.reset(seed=0)
-    for step, action in zip(range(1, 23), some_actions(same), strict=False):
-        over = step % length == 0
-        _, _, dones, infos = sb3.step(action - first_action(action_space))
-        assert dones.tolist() == [over] * 3
-        assert [info["episode"]["l"] for info in infos if info] == [length] * 3 * over
-        _, _, terminated, truncated, _ = same.step(action)
-        assert terminated.tolist() == [over] * 3
-        assert not truncated.any()
-        _, _, terminated, truncated, _ = following.step(action)
-        # One step more, which only resets.
-        assert terminated.tolist() == [step % (length + 1) == length] * 3
-        assert not truncated.any()
-
-
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_episodes_of_unequal_length_reset_alone(mode):
-    vector = SyntheticVectorEnv(make_env(end=-1e9), 3, mode)
+    vector = SyntheticVectorEnv(make_env(end=NEVER), 3, mode)
     vector.reset(seed=0)
     actions = some_actions(vector)
     for _ in range(4):
@@ -181,20 +198,9 @@ def test_episodes_of_unequal_length_reset_alone(mode):
     assert (masked == before).all(1).tolist() == [True, False, True]
     ends = [[], [], []]
     for step in range(5, 34):
-        observation, reward, terminated, truncated, info = vector.step(next(actions))
-        assert not truncated.any()
-        if mode == "NextStep":
-            resetting = [bool(e) and e[-1] == step - 1 for e in ends]
-            assert ((reward == 0) >= resetting).all()
-            assert not terminated[resetting].any()
-            assert info == {}
-        elif terminated.any():
+        _, _, terminated, _, info = vector.step(next(actions))
+        if mode == "SameStep" and terminated.any():
             assert info["_final_obs"].tolist() == terminated.tolist()
-            assert info["_final_info"].tolist() == terminated.tolist()
-            for i in range(3):
-                assert (info["final_obs"][i] is not None) == terminated[i]
-                if terminated[i]:
-                    assert not np.array_equal(info["final_obs"][i], observation[i])
         else:
             assert info == {}
         for i in np.flatnonzero(terminated):
@@ -203,33 +209,95 @@ def test_episodes_of_unequal_length_reset_alone(mode):
     assert ends == [first, second, first]
 
 
-def test_a_reset_step_shows_where_the_next_episode_starts():
-    vector = SyntheticVectorEnv(make_env(end=1e9), 2)
-    other = SyntheticVectorEnv(make_env(end=1e9), 2)
-    vector.reset(seed=0)
-    other.reset(seed=0)
-    fresh = other.reset()[0]
-    vector.step(np.zeros(2, np.int64))
-    np.testing.assert_array_equal(vector.step(np.zeros(2, np.int64))[0], fresh)
+def test_sb3_episodes_that_never_end_by_themselves_restart_with_reset():
+    vec = gtn_rl.make_sb3_env(make_env(end=NEVER), N, seed=0)
+    vec.reset()
+    for _ in range(7):
+        vec.step(np.zeros(N, np.int64))
+    vec.reset()
+    total = np.zeros(N)
+    for step in range(1, 11):
+        _, reward, done, infos = vec.step(np.zeros(N, np.int64))
+        total += reward
+        assert done.all() == done.any() == (step == 10)
+    assert [info["episode"]["l"] for info in infos] == [10] * N
+    np.testing.assert_allclose([info["episode"]["r"] for info in infos], total)
 
 
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_seeds_reproduce_and_differ(mode):
+def test_no_start_is_used_twice():
+    single = SyntheticGymEnv(make_env(end=ALWAYS, std=SMALL))
+    starts = [single.reset(seed=0)[0]] + [single.reset()[0] for _ in range(199)]
+    assert len(np.unique(np.stack(starts), axis=0)) == 200
+    vector = SyntheticVectorEnv(make_env(end=ALWAYS, std=SMALL), N, "SameStep")
+    starts = [vector.reset(seed=0)[0]]
+    starts += [vector.step(np.zeros(N, np.int64))[0] for _ in range(199)]
+    assert len(np.unique(np.concatenate(starts), axis=0)) == 200 * N
+
+
+def gymnasium_trace(env, seed):
+    observation, _ = env.reset(seed=seed)
+    yield observation
+    while True:
+        observation, _, terminated, *_ = env.step(1)
+        yield env.reset()[0] if terminated else observation
+
+
+def vector_trace(env, seed):
+    yield env.reset(seed=seed)[0]
+    while True:
+        yield env.step(np.ones(N, np.int64))[0]
+
+
+def sb3_trace(env, seed):
+    env.seed(seed)
+    yield env.reset()
+    while True:
+        yield env.step(np.ones(N, np.int64))[0]
+
+
+FACES = {
+    "gymnasium": (SyntheticGymEnv, gymnasium_trace),
+    "next-step": (lambda env: SyntheticVectorEnv(env, N), vector_trace),
+    "same-step": (lambda env: SyntheticVectorEnv(env, N, "SameStep"), vector_trace),
+    "sb3": (lambda env: gtn_rl.make_sb3_env(env, N), sb3_trace),
+}
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+@pytest.mark.parametrize("face", FACES)
+def test_seeds_reproduce_and_differ_and_returned_arrays_are_the_callers_own(face, horizon):
+    make, trace = FACES[face]
+    env = make(make_env(horizon, end=SOMETIMES if horizon > 1 else None))
     runs = []
-    vector = SyntheticVectorEnv(make_env(end=SOMETIMES), 4, mode)
     for seed in (5, 5, 6):
-        trace = [vector.reset(seed=seed)[0]]
-        trace += [vector.step(np.zeros(4, np.int64))[0] for _ in range(40)]
-        runs.append(np.stack(trace))
+        seen = []
+        for observation, _ in zip(trace(env, seed), range(150), strict=False):
+            seen.append(observation.copy())
+            observation += 100
+        runs.append(np.stack(seen))
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
+    assert np.abs(runs[0]).max() < 2
 
 
-def test_returned_arrays_are_the_callers_own():
-    vec, other = (gtn_rl.make_sb3_env(make_env(end=SOMETIMES), 3, seed=0) for _ in range(2))
-    kept, copy = vec.reset(), other.reset()
-    for _ in range(20):
-        np.testing.assert_array_equal(kept, copy)
-        kept += 100
-        kept, copy = (v.step(np.zeros(3, np.int64))[0] for v in (vec, other))
-    np.testing.assert_array_equal(kept, copy)
+def test_compare_lets_an_agent_go_through_all_phases(tmp_path, monkeypatch):
+    env = gtn_rl.SyntheticEnv(
+        spaces.Box(-np.inf, np.inf, (4,)), spaces.Discrete(2), target="CartPole-v1",
+        phases=PHASES, hidden=(8,),
+    )  # fmt: skip
+    gtn_rl.save_pretrained(env, tmp_path / "lessons")
+    met = []
+    initial = gtn_rl.SyntheticEnv.initial
+
+    def watched(self, noise, progress=1.0):
+        met.append(torch.as_tensor(progress))
+        return initial(self, noise, progress)
+
+    monkeypatch.setattr(gtn_rl.SyntheticEnv, "initial", watched)
+    gtn_rl.compare(
+        tmp_path / "lessons", algos=("a2c:100",), seeds=1, episodes=1, real=False,
+        progress_bar=False,
+    )  # fmt: skip
+    seen = torch.cat([progress.flatten() for progress in met])
+    assert seen.min() == 0
+    assert seen.unique().numel() >= 100

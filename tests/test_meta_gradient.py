@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from probes import assert_slopes
 
 from gtn_rl.config import Learners, TrainConfig
 from gtn_rl.envs.actions import make_actions
@@ -31,21 +32,14 @@ class Case:
     """A small environment of two phases, learners and real experience of theirs."""
 
     def __init__(self, space, kinds):
-        self.config = TrainConfig(
-            estimator="meta-gradient",
-            noise=0.5,
-            learners=Learners(kinds=kinds, inner_steps=5, batch_size=7),
-        )
+        learners = Learners(kinds=kinds, inner_steps=5, batch_size=7)
+        self.config = TrainConfig(estimator="meta-gradient", noise=0.5, learners=learners)
         source = torch.Generator().manual_seed(7)
         self.env = SyntheticEnv(
-            spaces.Box(-np.inf, np.inf, (3,)),
-            space,
+            spaces.Box(-np.inf, np.inf, (3,)), space, hidden=(4,), mean=np.array([0.1, -0.2, 0.0]),
             phases=(Phase(0.4, wide=0.7, scale=2.0, gain=0.8), Phase(wide=0.5, width=0.5)),
-            states=torch.randn(20, 3, generator=source),
-            hidden=(4,),
-            mean=np.array([0.1, -0.2, 0.0]),
-            std=np.array([1.0, 0.5, 2.0]),
-        ).double()
+            states=torch.randn(20, 3, generator=source), std=np.array([1.0, 0.5, 2.0]),
+        ).double()  # fmt: skip
         self.actions = make_actions(space, self.config.noise)
         self.rows = self.config.num_learners
         generator = torch.Generator().manual_seed(0)
@@ -90,26 +84,13 @@ def test_meta_gradient_equals_finite_differences(case, objective):
     score = getattr(case, objective)
     value, gradients = meta_gradient(case.teach(), score, list(case.env.parameters()))
     assert float(value) != 0
-    step, checked = 1e-6, 0
-    for parameter, gradient in zip(case.env.parameters(), gradients, strict=True):
-        assert gradient.abs().max() > 1e-6
-        for index in range(0, parameter.numel(), 2 if parameter.numel() < 20 else 3):
-            values = []
-            for sign in (1, -1):
-                with torch.no_grad():
-                    parameter.view(-1)[index] += sign * step
-                values.append(score(case.teach()).item())
-                with torch.no_grad():
-                    parameter.view(-1)[index] -= sign * step
-            finite = (values[0] - values[1]) / (2 * step)
-            assert float(gradient.view(-1)[index]) == pytest.approx(finite, rel=1e-3, abs=1e-7)
-            checked += 1
-    assert checked > 15
+    assert len(gradients) > 3
+    assert_slopes(lambda: score(case.teach()), case.env.parameters(), gradients)
 
 
 def test_an_update_raises_the_surrogate(case):
     estimator = MetaGradient(case.env, lambda _: 1e-2)
-    values = [estimator.update(case.teach(), case.surrogate, 1e-2).surrogate for _ in range(10)]
+    values = [estimator.update(case.teach(), case.surrogate, 1e-2).surrogate for _ in range(4)]
     assert values[-1] > values[0]
 
 

@@ -25,45 +25,34 @@ def make_rollout(reward, terminated=(), truncated=(), invalid=()):
     return Rollout(observation, observation, action, reward, flags[0], flags[1], ~flags[2])
 
 
-def advantages(rollout, value, next_value, discount=0.5, trace=1.0):
+@pytest.mark.parametrize(
+    ("rollout", "value", "following", "trace", "wanted"),
+    [
+        # A trace of 1 without values: the discounted return; of 0: temporal differences.
+        (make_rollout([1.0, 2, 4]), [0.0] * 3, [0.0] * 3, 1.0, [3, 4, 4]),
+        (make_rollout([1.0, 1]), [2.0, 3], [3.0, 8], 0.0, [1 + 1.5 - 2, 1 + 4 - 3]),
+        # An end is not bootstrapped, a truncation is.
+        (make_rollout([1.0], terminated=[0]), [0.0], [10.0], 1.0, [1]),
+        (make_rollout([1.0], truncated=[0]), [0.0], [10.0], 1.0, [6]),
+        # Nothing flows across an episode's end or a step that resets.
+        (make_rollout([1.0, 7, 2], [0], invalid=[1]), [0.0, 5, 0], [0.0] * 3, 1.0, [1, 0, 2]),
+    ],
+)
+def test_advantages_are_those_by_hand(rollout, value, following, trace, wanted):
     shape = rollout.reward.shape
-    value = torch.tensor(value).view(shape)
-    next_value = torch.tensor(next_value).view(shape)
-    return objective.advantages(rollout, value, next_value, discount, trace).flatten().tolist()
-
-
-def test_trace_one_without_values_is_the_discounted_return():
-    assert advantages(make_rollout([1.0, 2.0, 4.0]), [0.0] * 3, [0.0] * 3) == [3.0, 4.0, 4.0]
-
-
-def test_trace_zero_is_the_temporal_difference():
-    got = advantages(make_rollout([1.0, 1.0]), [2.0, 3.0], [3.0, 8.0], trace=0.0)
-    assert got == [1 + 0.5 * 3 - 2, 1 + 0.5 * 8 - 3]
-
-
-def test_termination_is_not_bootstrapped_and_truncation_is():
-    assert advantages(make_rollout([1.0], terminated=[0]), [0.0], [10.0]) == [1.0]
-    assert advantages(make_rollout([1.0], truncated=[0]), [0.0], [10.0]) == [6.0]
-
-
-def test_nothing_flows_across_an_episode_end_or_a_resetting_step():
-    rollout = make_rollout([1.0, 7.0, 2.0], terminated=[0], invalid=[1])
-    assert advantages(rollout, [0.0, 5.0, 0.0], [0.0, 0.0, 0.0]) == [1.0, 0.0, 2.0]
+    values = [torch.tensor(numbers).view(shape) for numbers in (value, following)]
+    assert objective.advantages(rollout, *values, 0.5, trace).flatten().tolist() == wanted
 
 
 def test_critic_learns_a_known_function_in_any_scale(generator):
     critic = Critic(torch.zeros(2), torch.ones(2), generator=generator, learning_rate=3e-3)
     observation = torch.randn(4096, 2, generator=generator)
+    assert not critic(observation).any()
     target = 1000 + 200 * observation[:, 0]
     errors = [critic.fit(observation, target, generator) for _ in range(8)]
     assert errors[-1] < 0.01 < errors[0]
     assert (critic(observation) - target).abs().mean() < 20
     assert critic(torch.zeros(3, 5, 2)).shape == (3, 5)
-
-
-def test_an_unfitted_critic_says_zero(generator):
-    critic = Critic(torch.zeros(2), torch.ones(2), generator=generator)
-    assert not critic(torch.ones(4, 2)).any()
 
 
 @pytest.mark.parametrize("copies", [1, 3])

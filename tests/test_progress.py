@@ -1,7 +1,5 @@
 """Phases: the faces depend on how many steps their agent has taken."""
 
-import copy
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from gymnasium import spaces
 import gtn_rl
 from gtn_rl.envs.gym import SyntheticGymEnv, SyntheticVectorEnv
 from gtn_rl.envs.presentation import Phase
-from gtn_rl.errors import UsageError
 
 N = 4
 
@@ -42,50 +39,6 @@ def assert_progress(env, observation, action, reward, progress):
     np.testing.assert_allclose(reward, wanted, rtol=1e-4, atol=1e-6)
     for other in {max(progress - 0.1, 0.0), min(progress + 0.1, 1.0)} - {progress}:
         assert not np.allclose(reward, expected(env, observation, action, other), 1e-4, 1e-6)
-
-
-@pytest.mark.parametrize("horizon", [1, 10])
-@pytest.mark.parametrize(
-    ("action_space", "action"), [(BOX, ACTION), (spaces.Discrete(3), np.array([0, 1, 2, 1]))]
-)
-def test_lessons_change_with_steps_until_the_budget_ends(horizon, action_space, action):
-    env = make_env(horizon, action_space=action_space)
-    sb3 = gtn_rl.make_sb3_env(env, N, seed=0, budget=40)
-    same = SyntheticVectorEnv(env, N, "SameStep", budget=40)
-    observation = sb3.reset()
-    np.testing.assert_array_equal(same.reset(seed=0)[0], observation)
-    for step in range(15):
-        following, reward, *_ = sb3.step(action)
-        assert_progress(env, observation, action, reward, min(step / 10, 1.0))
-        other, same_reward, *_ = same.step(action)
-        np.testing.assert_array_equal(same_reward, reward)
-        np.testing.assert_array_equal(other, following)
-        observation = following
-
-
-@pytest.mark.parametrize("horizon", [1, 10])
-def test_initial_states_are_those_of_the_time(horizon):
-    env = make_env(horizon)
-    vector = SyntheticVectorEnv(env, N, "SameStep", budget=40)
-    last = SyntheticVectorEnv(env, N, "SameStep")
-    first, _ = vector.reset(seed=0)
-    late, _ = last.reset(seed=0)
-    assert not np.allclose(first, late)
-    for _ in range(10):
-        vector.step(ACTION)
-    np.testing.assert_allclose(vector.reset(seed=0)[0], late, rtol=1e-5, atol=1e-6)
-
-
-def test_long_episodes_start_as_they_do_at_that_time():
-    env = make_env(10)
-    vector = SyntheticVectorEnv(env, N, "SameStep", budget=40)
-    vector.reset(seed=0)
-    for step in range(1, 10):
-        vector.step(ACTION)
-        noise = copy.deepcopy(vector.np_random).standard_normal((1, N, 4), dtype=np.float32)
-        with torch.inference_mode():
-            wanted = env.initial(torch.as_tensor(noise), step / 10)[0].numpy()
-        np.testing.assert_allclose(vector.reset()[0], wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("horizon", [1, 10])
@@ -169,10 +122,3 @@ def test_gymnasium_passes_the_budget_on(tmp_path):
     first, _ = many.reset(seed=0)
     _, reward, *_ = many.step(ACTION)
     assert_progress(env, first, ACTION, reward, 0.0)
-
-
-def test_a_budget_must_be_positive():
-    env = make_env(10)
-    for make in (SyntheticGymEnv, SyntheticVectorEnv, gtn_rl.make_sb3_env):
-        with pytest.raises(UsageError, match="budget must be at least 1"):
-            make(env, budget=0)

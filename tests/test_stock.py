@@ -46,11 +46,6 @@ def same(ours, theirs):
 
 
 @pytest.fixture
-def cartpole(lesson):
-    return lesson
-
-
-@pytest.fixture
 def pendulum():
     env = gym.make("Pendulum-v1")
     return gtn_rl.SyntheticEnv(
@@ -59,30 +54,23 @@ def pendulum():
     ).requires_grad_(False)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_agents_learn_what_those_of_stable_baselines3_learn(cartpole, name, generator):
-    steps, activation = KINDS[name]
-    observation = cartpole.initial(torch.randn(1, 2_000, 6, generator=generator))
-    ours = train_stock_agents(
-        cartpole, Spec(16, f"stock-{name}", activation, (64, 64)), steps, generator
-    )
-    greedy = ours.outputs(observation.expand(16, -1, -1)).argmax(-1)
-    theirs = [of_stock(cartpole, name, steps, observation, seed) for seed in range(6)]
-    assert same(regret(cartpole, observation, greedy), theirs)
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [*(("lesson", name) for name in KINDS), ("pendulum", "ppo"), ("pendulum", "a2c")],
+)
+def test_agents_learn_what_those_of_stable_baselines3_learn(request, task, name, generator):
+    (steps, activation), env = KINDS[name], request.getfixturevalue(task)
+    noise = torch.randn(1, 2_000, env.noise_size, generator=generator)
+    observation = env.initial(noise)
+    spec = Spec(16, f"stock-{name}", activation, (64, 64))
+    ours = train_stock_agents(env, spec, steps, generator)
+    greedy = ours.outputs(observation.expand(16, -1, -1))
+    greedy = greedy.argmax(-1) if task == "lesson" else greedy
+    theirs = [of_stock(env, name, steps, observation, seed) for seed in range(6)]
+    assert same(regret(env, observation, greedy), theirs)
 
 
-@pytest.mark.parametrize("name", ["ppo", "a2c"])
-def test_so_do_agents_of_continuous_actions(pendulum, name, generator):
-    steps, activation = KINDS[name]
-    observation = pendulum.initial(torch.randn(1, 2_000, 5, generator=generator))
-    ours = train_stock_agents(
-        pendulum, Spec(16, f"stock-{name}", activation, (64, 64)), steps, generator
-    )
-    theirs = [of_stock(pendulum, name, steps, observation, seed) for seed in range(6)]
-    assert same(regret(pendulum, observation, ours.outputs(observation.expand(16, -1, -1))), theirs)
-
-
-def test_members_of_a_population_teach_the_same_agents(cartpole):
+def test_members_of_a_population_teach_the_same_agents(lesson):
     def trained(env):
         source = torch.Generator().manual_seed(5)
         config = TrainConfig(
@@ -92,10 +80,10 @@ def test_members_of_a_population_teach_the_same_agents(cartpole):
         )
         return inner_loop(env, config, source, create_graph=False)
 
-    both = cartpole.like(2)
-    for rows, row in zip(both.parameters(), cartpole.parameters(), strict=True):
+    both = lesson.like(2)
+    for rows, row in zip(both.parameters(), lesson.parameters(), strict=True):
         rows.data[0] = row[0]
-    alone, together = trained(cartpole), trained(both.requires_grad_(False))
+    alone, together = trained(lesson), trained(both.requires_grad_(False))
     for one, two in zip(alone, together, strict=True):
         torch.testing.assert_close(two.parameters[: len(one.parameters)], one.parameters)
     assert members(together, 2).tolist() == [0, 0, 1, 1, 0, 1, 0, 1]
@@ -123,9 +111,9 @@ def test_a_group_may_say_its_steps():
 @pytest.mark.parametrize(
     ("task", "name", "steps"),
     [
-        ("cartpole", "stock-ppo", 2_048),
-        ("cartpole", "stock-a2c", 150),
-        ("cartpole", "stock-dqn", 300),
+        ("lesson", "stock-ppo", 2_048),
+        ("lesson", "stock-a2c", 150),
+        ("lesson", "stock-dqn", 300),
         ("pendulum", "stock-ppo", 4_096),
         ("pendulum", "stock-a2c", 150),
     ],
@@ -170,22 +158,20 @@ def test_they_are_differentiated_through_all_that_they_learn(
     assert slope == pytest.approx((moved(1e-7) - moved(-1e-7)) / 2e-7, rel=1e-5)
 
 
-def test_how_sure_agents_are_does_not_depend_on_the_algorithm(cartpole, generator):
+def test_how_sure_agents_are_does_not_depend_on_the_algorithm(lesson, generator):
     noise = torch.randn(1, 2_000, 6, generator=generator)
-    observation = cartpole.initial(noise).expand(4, -1, -1)
+    observation = lesson.initial(noise).expand(4, -1, -1)
     for name, (steps, activation) in KINDS.items():
         spec = Spec(4, f"stock-{name}", activation, (16, 16))
-        agents = train_stock_agents(cartpole, spec, steps, generator)
+        agents = train_stock_agents(lesson, spec, steps, generator)
         logits = agents.outputs(observation)
         size = (logits - logits.mean(-1, keepdim=True)).square().mean((1, 2)).sqrt()
         torch.testing.assert_close(size, torch.full((4,), 2.0), rtol=0.2, atol=0)
 
 
-def test_they_may_be_differentiated_through_their_last_updates_only(
-    cartpole, monkeypatch, generator
-):
+def test_they_may_be_differentiated_through_their_last_updates_only(lesson, monkeypatch, generator):
     monkeypatch.setattr(stock, "_SEGMENT", 10)
-    env = copy.deepcopy(cartpole).requires_grad_(True)
+    env = copy.deepcopy(lesson).requires_grad_(True)
 
     def taught(last, steps=150):
         source = torch.Generator().manual_seed(5)

@@ -35,14 +35,6 @@ def test_the_sphere_is_solved(name):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_same_seed_gives_the_same_run_and_another_another(name):
-    strategy = make_strategy(name, 10, 0.3, 0.05)
-    runs = [optimize(strategy, sphere, torch.zeros(5), 10, seed) for seed in (0, 0, 1)]
-    assert torch.equal(runs[0].mean, runs[1].mean)
-    assert not torch.equal(runs[0].mean, runs[2].mean)
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
 def test_only_ranks_of_fitness_count(name):
     strategy = make_strategy(name, 10, 0.3, 0.05)
     mean = torch.zeros(5, dtype=torch.float64)
@@ -70,14 +62,16 @@ def test_lost_members_are_left_out(name):
 
 def test_openai_es_estimates_the_gradient_of_a_linear_function():
     # With ranks of a linear function along one direction, the estimate points along it.
-    strategy = OpenAIES(20_000, deviation=0.1)
+    strategy = OpenAIES(4_000, deviation=0.1)
     direction = torch.tensor([3.0, -4.0, 0.0])
     state = strategy.initial(torch.zeros(3))
     population = strategy.ask(state, torch.Generator().manual_seed(0))
     told = strategy.tell(state, population, population @ direction)
     torch.testing.assert_close(
-        torch.nn.functional.normalize(told.first, dim=0), direction / 5, atol=0.02, rtol=0
+        torch.nn.functional.normalize(told.first, dim=0), direction / 5, atol=0.05, rtol=0
     )
+    # Adam's first step is as long as its step size.
+    torch.testing.assert_close(told.mean[:2], torch.tensor([0.03, -0.03]), atol=1e-4, rtol=0)
 
 
 def test_openai_es_samples_mirror_each_other():

@@ -5,16 +5,17 @@ from dataclasses import replace
 import gymnasium as gym
 import pytest
 import torch
+from probes import Aim
 from stable_baselines3 import PPO
 
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig
-from gtn_rl.errors import (
-    ArtifactError,
-    TrainingDivergedError,
-    UnsupportedSpaceError,
-    UsageError,
-)
+from gtn_rl.envs.targets import describe
+from gtn_rl.errors import ArtifactError, TrainingDivergedError, UsageError
+from gtn_rl.io.artifact import read_config, total_costs
+from gtn_rl.stages import pretrain
+from gtn_rl.stages.expert import load_expert
+from gtn_rl.stages.teach import TeachLearners
 
 
 def run(config, out=None, target="CartPole-v1", **kwargs):
@@ -44,6 +45,9 @@ def test_a_run_on_cartpole_is_judged_by_all_algorithms(trained):
     result, folder = trained
     assert set(result.scores) == {"random", "optimal", "stock-ppo", "stock-a2c", "stock-dqn"}
     assert result.stopped == "done"
+    # Without teaching it is what pretraining found.
+    assert {row["stage"] for row in result.rows} == {0, 1, 2}
+    assert result.teacher.num_phases == 2
     assert gtn_rl.from_pretrained(folder, target="CartPole-v1").budget == 64
 
 
@@ -55,12 +59,6 @@ def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys, caplog):
     assert "evaluation" in last
     assert "best" in last
     assert "nan" not in last
-
-
-def test_a_run_without_teaching_keeps_what_pretraining_found(trained):
-    result, _ = trained
-    assert {row["stage"] for row in result.rows} == {0, 1, 2}
-    assert result.teacher.num_phases == 2
 
 
 def test_a_run_that_goes_on_from_another(trained, small, tmp_path):
@@ -80,29 +78,58 @@ def test_a_run_that_goes_on_from_another(trained, small, tmp_path):
         run(moved, target="Acrobot-v1")
 
 
-def test_an_expert_is_taught_instead_of_a_search(small, tmp_path):
+@pytest.fixture(scope="module")
+def pusher(tmp_path_factory):
+    """An agent that always pushes left, which lasts nine or ten steps."""
     agent = PPO("MlpPolicy", "CartPole-v1", n_steps=64, seed=0, device="cpu")
     with torch.no_grad():
-        # Push to where the pole falls: from whatever it was at first.
+        # From whatever it was at first.
         layer = agent.policy.action_net
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor([3.0, 0.0]))
-    agent.save(tmp_path / "agent.zip")
-    result = run(replace(small, expert=f"ppo:{tmp_path / 'agent.zip'}"))
-    # An agent that always pushes left lasts nine or ten steps.
+    file = tmp_path_factory.mktemp("expert") / "agent.zip"
+    agent.save(file)
+    return file
+
+
+def test_an_expert_is_taught_instead_of_a_search(small, pusher):
+    result = run(replace(small, expert=f"ppo:{pusher}"))
     assert result.scores["expert"] == pytest.approx(9.4, abs=0.6)
     assert result.scores["optimal"] == pytest.approx(9.4, abs=0.6)
-    for text, message in (
-        ("ppo", "not of the form"), ("ppo:no.zip", "no file no.zip"),
-        (f"ppoo:{tmp_path / 'agent.zip'}", "Did you mean 'ppo'"),
-    ):  # fmt: skip
-        with pytest.raises(UsageError, match=message):
-            run(replace(small, expert=text))
+
+
+def test_the_policy_of_an_agent_is_taught_for_few_real_steps(tmp_path):
+    env = gtn_rl.make_sb3_env("gtn_rl/CartPole-v1", seed=1, budget=2_048)
+    file = tmp_path / "agent.zip"
+    PPO("MlpPolicy", env, seed=1, device="cpu").learn(2_048).save(file)
+    config = TrainConfig(steps=2_048, expert=f"ppo:{file}", outer=Outer(steps=0))
+    result = run(config)
+    scores = result.scores
+    assert scores["expert"] > 450
+    assert scores["optimal"] > 0.9 * scores["expert"]
+    assert max(scores[f"stock-{name}"] for name in ("ppo", "a2c", "dqn")) > 300
+    assert result.real_steps < 80_000
+    assert scores["random"] < 60
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("agent.zip", "CartPole-v1", "not of the form"),
+        ("ppo:nowhere.zip", "CartPole-v1", "no file"),
+        ("pppo:{file}", "CartPole-v1", "Did you mean"),
+        ("dqn:{file}", "CartPole-v1", "is no agent of dqn"),
+        ("ppo:{file}", "Acrobot-v1", "trained on it"),
+        ("ppo:{file}", "Pendulum-v1", "trained on it"),
+    ],
+)
+def test_an_expert_that_does_not_fit_is_refused_in_one_line(pusher, text, target, message):
+    with pytest.raises(UsageError, match=message) as error:
+        load_expert(text.replace("{file}", str(pusher)), describe(target))
+    assert "\n" not in str(error.value)
 
 
 def test_divergence_keeps_the_last_artifact(small, tmp_path, monkeypatch):
-    from gtn_rl.stages import pretrain
-
     collect, calls = pretrain.collect, []
 
     def poisoned(*args):
@@ -134,34 +161,6 @@ def test_a_checkpoint_that_cannot_be_read_is_named(small, tmp_path):
         run(small, tmp_path, resume=True)
 
 
-def test_targets_that_cannot_be_used():
-    with pytest.raises(UsageError, match="Did you mean 'CartPole-v1'"):
-        gtn_rl.train("CartPol-v1", progress_bar=False)
-    with pytest.raises(UnsupportedSpaceError, match="FlattenObservation"):
-        gtn_rl.train("FrozenLake-v1", progress_bar=False)
-
-
-class Aim(gym.Env):
-    """Say half of what you see: a user's environment, unknown to Gymnasium."""
-
-    observation_space = gym.spaces.Box(-2.0, 2.0, (1,))
-    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
-
-    def _see(self):
-        self.seen = self.np_random.uniform(-2, 2, 1).astype("float32")
-        return self.seen
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.age = 0
-        return self._see(), {}
-
-    def step(self, action):
-        reward = -float(abs(action[0] - self.seen[0] / 2))
-        self.age += 1
-        return self._see(), reward, False, self.age == 5, {}
-
-
 def test_a_users_environment_from_a_factory(small):
     config = replace(
         small, outer=Outer(steps=1, population=4, copies=1),
@@ -172,9 +171,74 @@ def test_a_users_environment_from_a_factory(small):
     assert result.teacher.target == "Aim"
     assert result.teacher.action_space == Aim.action_space
     assert set(result.scores) == {"random", "optimal", "stock-ppo", "stock-a2c"}
-    # At random -0.67 a step.
-    assert result.scores["random"] < -2
+    # At random -17/12 a step; to put out 0 loses a twelfth.
+    assert result.scores["random"] == pytest.approx(-4 * 17 / 12, abs=2)
     assert result.scores["optimal"] > -1
+
+
+# Horizons above 1
+
+
+@pytest.fixture
+def long_config(tiny_config):
+    return replace(tiny_config, horizon=3, target_return=1e9)
+
+
+@pytest.mark.parametrize("estimator", ["meta-gradient", "evolution"])
+def test_either_estimator_trains_dynamics(estimator, long_config, tmp_path):
+    config = replace(long_config, estimator=estimator)
+    result = run(config, tmp_path / "run")
+    assert result.teacher.horizon == 3
+    assert {row["stage"] for row in result.rows} == {0, 1, 2, 3, 4}
+    assert {"random", "optimal", "pg", "dqn"} <= set(result.scores)
+    assert torch.equal(parameters(result), parameters(run(config)))
+    gtn_rl.register(tmp_path / "run", f"gtn_rl/Long-{estimator}-v0")
+    env = gym.make(f"gtn_rl/Long-{estimator}-v0", budget=64)
+    env.reset(seed=0)
+    lengths = 1
+    while not env.step(env.action_space.sample())[2]:
+        lengths += 1
+    assert lengths <= 3
+    PPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu").learn(16)
+
+
+def test_a_run_with_dynamics_that_is_killed_goes_on(long_config, tmp_path, monkeypatch):
+    whole = run(long_config)
+    objective = TeachLearners.objective
+
+    def killed(self, trained, step):
+        if step == 1:
+            raise RuntimeError("killed")
+        return objective(self, trained, step)
+
+    monkeypatch.setattr(TeachLearners, "objective", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(long_config, tmp_path / "run")
+    monkeypatch.undo()
+    rest = run(long_config, tmp_path / "run", resume=True)
+    assert torch.equal(parameters(whole), parameters(rest))
+    assert (whole.real_steps, whole.scores) == (rest.real_steps, rest.scores)
+
+
+def test_a_bandit_is_where_dynamics_may_start(long_config, tmp_path):
+    still = replace(long_config, outer=replace(long_config.outer, steps=0))
+    bandit = run(replace(still, horizon=1), tmp_path / "bandit").teacher
+    result = run(replace(still, init=str(tmp_path / "bandit")), tmp_path / "long")
+    assert result.teacher.horizon == 3
+    torch.testing.assert_close(result.teacher.reward_parameters, bandit.reward_parameters)
+    assert torch.equal(result.teacher.states, bandit.states)
+    assert (result.teacher.step_size != 0.3).all()
+    # What the bandit cost is kept apart, and added up along a chain of runs.
+    first = read_config(tmp_path / "bandit")["training"]
+    assert read_config(tmp_path / "long")["training"]["real_steps_of_init"] == first["real_steps"]
+    total = total_costs(tmp_path / "long")
+    assert total["real_steps"] == result.real_steps + first["real_steps"]
+    # Dynamics that were learned are not fitted again.
+    further = run(replace(still, init=str(tmp_path / "long"))).teacher
+    assert torch.equal(further.dynamics_parameters, result.teacher.dynamics_parameters)
+    for horizon in (5, 1):
+        with pytest.raises(UsageError, match="has horizon 3"):
+            run(replace(still, init=str(tmp_path / "long"), horizon=horizon))
 
 
 @pytest.mark.slow
