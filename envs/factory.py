@@ -50,7 +50,9 @@ class Made:
         return f"{text} --wrap {self.wrap}" if self.wrap else text
 
     def _wrapper(self) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]:
-        module, _, name = self.wrap.partition(":")
+        module, colon, name = self.wrap.partition(":")
+        if not colon:
+            raise UsageError(f"--wrap {self.wrap}: give module:function, such as my_env:flatten")
         try:
             wrapper: Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] = getattr(
                 importlib.import_module(module), name

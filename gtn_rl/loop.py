@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -132,6 +132,15 @@ class Stage(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set it to a saved state."""
+        ...
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A stage that knows beforehand what judging takes."""
+
+    def reserve(self, state: State) -> int:
+        """Real steps that its evaluation at the end takes, about; a run keeps them back for it."""
         ...
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from torch import nn
 
+from gtn_rl.envs.allowance import Allowance, SpentError, within
 from gtn_rl.io import checkpoint
 from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
-from gtn_rl.loop import Stage, outer_loop
+from gtn_rl.loop import Reserving, Stage, outer_loop
 from gtn_rl.state import Progress, State, load_sized
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class Result:
 class Run:
     """What the outer loop needs besides its stages.
 
+    No real step is taken that a budget does not allow: an outer step or an evaluation that would is
+    left out, and the run ends. So that it does not come to that, a stage that knows what judging
+    takes (`Reserving`) ends while this is still there for it and for the stages after it.
+
     Args:
         state: What the first stage begins with.
         budgets: Largest `real_steps` and `minutes`, as far as there are any.
@@ -64,8 +69,9 @@ class Run:
         self._budgets, self._save = budgets, save
         self._inside: dict[str, Any] | None = None
         self.best = state.teacher
+        self.allowance = Allowance()
         self._clock = time.perf_counter()
-        self._count = 1
+        self._stages: Sequence[Stage] = ()
 
     @property
     def step(self) -> int:
@@ -80,7 +86,8 @@ class Run:
 
     def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         """The stages that are not over, each closed when the next one begins."""
-        self._count = len(stages)
+        self._stages = stages
+        self._allow()
         while self.progress.stage < len(stages) and not self.progress.stopped:
             stage = stages[self.progress.stage]
             try:
@@ -91,7 +98,7 @@ class Run:
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage, or go on in the middle of the one that was killed."""
-        self.log.say(stage.name, self.progress.stage, self._count)
+        self.log.say(stage.name, self.progress.stage, len(self._stages))
         stage.begin(self.state)
         if self._inside is not None:
             with checkpoint.fitting():
@@ -103,8 +110,8 @@ class Run:
         else:
             self.progress.best = -math.inf
             self.best = copy.deepcopy(stage.estimator.teacher)
+            self.progress.dearest = self.progress.exam = (0, 0.0)
             self._evaluate(stage, {}, last=False)
-            self.progress.dearest = (0, 0.0)
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -116,7 +123,7 @@ class Run:
             return True
         if stage.converged(self.step) or self._share(stage) >= 1:
             return True
-        spent, share = self._used(ahead=True)
+        spent, share = self._used(stage)
         if share >= 1:
             # What is left is for the stages after it.
             self.progress.cut = spent
@@ -124,22 +131,18 @@ class Run:
 
     def record(self, stage: Stage, row: dict[str, Any]) -> None:
         """Count and log an outer step; evaluate and save where it is time to."""
-        before = self.progress.real_steps, self.progress.seconds
+        before = self._costs
         self.progress.step += 1
         self.progress.steps += 1
         self._spend(stage)
-        last = max(self._share(stage), self._used(ahead=True)[1]) >= 1
+        last = max(self._share(stage), self._used(stage)[1]) >= 1
         due = last or self.step % stage.every == 0
         if due:
             self._evaluate(stage, row, last=last)
         else:
             self.log.add(self.progress, row, self.share(stage))
         # Before it is saved: a run that its budget ended takes no step when it is resumed.
-        steps, seconds = self.progress.dearest
-        self.progress.dearest = (
-            max(steps, self.progress.real_steps - before[0]),
-            max(seconds, self.progress.seconds - before[1]),
-        )
+        self.progress.dearest = _dearer(self.progress.dearest, before, self._costs)
         if due:
             self._save(self, stage)
             stage.reset(self.step)
@@ -155,7 +158,15 @@ class Run:
     def share(self, stage: Stage) -> float:
         """How much of the run is done, at least."""
         own = min(max(self._share(stage), 0.0), 1.0)
-        return max((self.progress.stage + own) / self._count, min(self._used()[1], 1.0))
+        stages = (self.progress.stage + own) / max(len(self._stages), 1)
+        return max(stages, min(self._used()[1], 1.0))
+
+    def stop(self, why: str) -> None:
+        """End at once: an outer step that was begun is left out, but not what it cost."""
+        self.progress.seconds += time.perf_counter() - self._clock
+        self.progress.real_steps += self.allowance.taken
+        self.progress.stopped = self.progress.cut or why
+        self.state.teacher = self.best
 
     def checkpoint(self, stage: Stage | None) -> dict[str, Any]:
         """All that a resumed run needs."""
@@ -180,34 +191,59 @@ class Run:
             progress.seconds, progress.stopped, progress.rows,
         )  # fmt: skip
 
+    @property
+    def _costs(self) -> tuple[int, float]:
+        return self.progress.real_steps, self.progress.seconds
+
     def _spend(self, stage: Stage) -> None:
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self._clock = now
         self.progress.real_steps += stage.spent()
+        self._allow()
 
-    def _used(self, *, ahead: bool = False) -> tuple[str, float]:
+    def _allow(self) -> None:
+        """Have real environments keep within what is left."""
+        real_steps, seconds = self._costs
+        self.allowance.steps = self._budgets.get("real_steps", math.inf) - real_steps
+        left = 60 * self._budgets.get("minutes", math.inf) - seconds
+        self.allowance.until, self.allowance.taken = self._clock + left, 0
+
+    def _used(self, stage: Stage | None = None) -> tuple[str, float]:
         """The budget of the run of which most is used, and the share.
 
         Args:
-            ahead: After another outer step that takes as much as the dearest so far.
+            stage: Where it is given, after another outer step of it that takes as much as the
+                dearest so far, and after the judging that is still to come.
         """
-        real_steps, seconds = self.progress.real_steps, self.progress.seconds
-        if ahead:
-            more, longer = self.progress.dearest
-            real_steps, seconds = real_steps + more, seconds + longer
+        real_steps, seconds = self._costs
+        if stage is not None:
+            kept = self._kept(stage), 2 * self.progress.exam[1]
+            pace = seconds / max(real_steps, 1)
+            real_steps += self.progress.dearest[0] + kept[0]
+            seconds += self.progress.dearest[1] + max(kept[0] * pace, kept[1])
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
         }
         return max(used.items(), key=lambda item: item[1])
 
+    def _kept(self, stage: Stage) -> int:
+        """Real steps that are kept back for judging at the end of a stage and after it."""
+        if not isinstance(stage, Reserving):
+            return 0
+        rest = self._stages[self.progress.stage :]
+        known = sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
+        return max(known, 2 * self.progress.exam[0])
+
     def _share(self, stage: Stage) -> float:
         return max(stage.shares(self.step).values(), default=0.0)
 
     def _evaluate(self, stage: Stage, row: dict[str, Any], *, last: bool) -> None:
+        before = self._costs
         row |= stage.evaluate(self.step, last=last)
         self._spend(stage)
+        self.progress.exam = _dearer(self.progress.exam, before, self._costs)
         if "evaluation" in row:
             score, best = row["evaluation"], self.progress.best
             if score >= best or not stage.competes:
@@ -216,6 +252,12 @@ class Run:
                 self.best = copy.deepcopy(stage.estimator.teacher)
         if row:
             self.log.add(self.progress, row, self.share(stage))
+
+
+def _dearer(
+    most: tuple[int, float], before: tuple[int, float], after: tuple[int, float]
+) -> tuple[int, float]:
+    return max(most[0], after[0] - before[0]), max(most[1], after[1] - before[1])
 
 
 def go(
@@ -272,10 +314,13 @@ def go(
                 run.progress.stopped = ""
             run.progress.cut = ""
         try:
-            outer_loop(stages, run)
+            with within(run.allowance):
+                outer_loop(stages, run)
         except KeyboardInterrupt:
-            run.progress.stopped = "interrupted"
-            state.teacher = run.best
+            run.stop("interrupted")
+        except SpentError as spent:
+            run.stop(str(spent))
+            save(run, None)
         else:
             save(run, None)
     return run.result()

@@ -85,6 +85,7 @@ class Progress:
         rows: The log.
         before: What the artifact cost that the run began from (`init`): `real_steps`, `seconds`.
         dearest: Real steps and seconds of the stage's outer step that took most.
+        exam: Those of its evaluation that took most.
     """
 
     stage: int = 0
@@ -98,6 +99,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
     dearest: tuple[int, float] = (0, 0.0)
+    exam: tuple[int, float] = (0, 0.0)
 
     def costs(self) -> dict[str, Any]:
         """What the run cost so far, with what it began from, and why it ended."""

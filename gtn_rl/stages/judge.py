@@ -59,6 +59,10 @@ class Judge:
         self.estimator = Keep(state.teacher)
         self._scores: dict[str, float] = {}
 
+    def reserve(self, state: State) -> int:
+        """Real steps of its one step."""
+        return self._teaching.reserve(state)
+
     def reset(self, step: int) -> None:
         """Nothing hangs over."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
+from gtn_rl import bounds
 from gtn_rl.cli import Flat, Place, fitted
 from gtn_rl.supervised import SupervisedConfig, load, load_teacher, saved_task, train
 
@@ -46,6 +47,8 @@ def search(
     max_memory_kb: float | None = None,
     real_steps: int = 2_000,
     seed: int = 0,
+    json: Path | None = None,
+    resume: bool = False,
 ) -> int:
     """Search networks by short trainings by a teacher, then train the best on real data.
 
@@ -59,6 +62,9 @@ def search(
         max_memory_kb: Nor those whose parameters take more than this.
         real_steps: Steps on real data for each network of the Pareto front.
         seed: Seed of the search.
+        json: File for all scores by the teacher, written after each training; search.json in the
+            teacher's folder if not given.
+        resume: Go on with what that file holds.
     """
     from gtn_rl.supervised.search import front_table
     from gtn_rl.supervised.search import search as run
@@ -67,6 +73,16 @@ def search(
     known = load(data or saved_task(teacher), size)
     found_teacher, config = load_teacher(teacher, known)
     limits = Limits(max_params, max_latency_us, max_memory_kb)
-    found = run(found_teacher, known, config, trials=trials, seed=seed, limits=limits)
-    print(fitted(front_table(found, known, real_steps, seed)))
+    bounds.within("real_steps", real_steps, bounds.Length)
+    out = json or teacher / "search.json"
+    found = run(
+        found_teacher, known, config, trials=trials, seed=seed, limits=limits, out=out,
+        resume=resume,
+    )  # fmt: skip
+    if found.texts:
+        print(fitted(front_table(found, known, real_steps, seed)))
+    print(f"scores: {out}")
+    if found.stopped:
+        print(f"{found.stopped}; the same command with --resume goes on")
+        return 130
     return 0

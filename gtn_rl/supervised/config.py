@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gtn_rl import bounds
 from gtn_rl.errors import UsageError
 
 
@@ -11,7 +12,7 @@ from gtn_rl.errors import UsageError
 class SupervisedConfig:
     """How a teacher of classifiers is meta-trained."""
 
-    seed: int = 0
+    seed: bounds.Seed = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
     teacher: str = "curriculum"
@@ -19,16 +20,16 @@ class SupervisedConfig:
     balanced-noise; distillation (learned images); or real (real data whose learning rates are
     learned)."""
 
-    outer_steps: int = 600
+    outer_steps: bounds.Count = 600
     """Updates of the teacher."""
 
-    max_minutes: float = 30.0
+    max_minutes: bounds.Minutes = 30.0
     """Stop after this many minutes, wherever the schedule stands."""
 
-    inner_steps: int = 16
+    inner_steps: bounds.Length = 16
     """Optimizer steps of a learner's training, the loop that is differentiated."""
 
-    batch_size: int = 32
+    batch_size: bounds.Length = 32
     """Examples in each of those steps."""
 
     learners: tuple[str, ...] = ("4xmlp@relu:64-64",)
@@ -37,7 +38,7 @@ class SupervisedConfig:
     layers are drawn anew for each outer step; +in and +gn are instance and group normalisation,
     +pool pools instead of striding. Data that is to teach networks it never saw needs a mix."""
 
-    draw: int = 0
+    draw: bounds.Few = 0
     """Of the kinds of learners, how many are drawn for each outer step; all of them if 0."""
 
     weight_norm: bool = False
@@ -47,59 +48,59 @@ class SupervisedConfig:
     flip: bool = False
     """Mirror images at random, the teacher's and the real ones."""
 
-    crop: int = 0
+    crop: bounds.Few = 0
     """Shift images at random by up to this many pixels, the teacher's and the real ones."""
 
-    real_batch: int = 256
+    real_batch: bounds.Length = 256
     """Real training examples on which each trained learner is scored for the meta-gradient."""
 
-    window: int = 0
+    window: bounds.Whole = 0
     """Inner steps that are differentiated, at a position drawn anew for each outer step; learners
     are scored at its end (random truncated backpropagation, arXiv 2311.07025). All if 0."""
 
-    intermediate: int = 1
+    intermediate: bounds.Length = 1
     """Points of the inner loop or of its window, evenly spaced, the last one its end, at which
     learners are scored (intermediate losses)."""
 
-    segment: int = 0
+    segment: bounds.Whole = 0
     """Inner steps whose graph is kept in memory; the others' is computed again in the backward pass
     (gradient checkpointing). All if 0."""
 
     generator: str = "mlp"
     """Kind of the generator: mlp, or conv for images."""
 
-    noise: int = 64
+    noise: bounds.Units = 64
     """Numbers in the generator's noise."""
 
-    hidden: int = 128
+    hidden: bounds.Units = 128
     """Hidden units of the generator; conv has a quarter as many channels."""
 
     soft_labels: bool = False
     """Learn the class probabilities of every sample as well; not for fresh noise or real data."""
 
-    reconstruct: int = 300
+    reconstruct: bounds.Whole = 300
     """Outer steps before those, in which samples that stay the same become real examples; what
     they show at first is noise if 0."""
 
-    first_rate: float = 0.2
+    first_rate: bounds.Positive = 0.2
     """Learning rate of every inner step before it is learned."""
 
-    first_momentum: float = 0.5
+    first_momentum: bounds.Share = 0.5
     """Momentum of every inner step before it is learned."""
 
-    outer_learning_rate: float = 1e-2
+    outer_learning_rate: bounds.Positive = 1e-2
     """Adam's first step size for the teacher's parameters; it falls to 0 along half a cosine."""
 
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: bounds.Positive = 1.0
     """The meta-gradient is shortened to this norm."""
 
-    averaging: float = 0.98
+    averaging: bounds.Share = 0.98
     """Decay of the moving average of the parameters; the average is what is evaluated and saved."""
 
-    evaluate_every: int = 50
+    evaluate_every: bounds.Count = 50
     """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
 
-    exams: int = 4
+    exams: bounds.Many = 4
     """Times the learners in an evaluation."""
 
     def __post_init__(self) -> None:
@@ -108,22 +109,11 @@ class SupervisedConfig:
         Raises:
             UsageError: The first such value.
         """
-        positive = (
-            "outer_steps", "max_minutes", "inner_steps", "batch_size", "real_batch",
-            "intermediate", "noise", "hidden", "first_rate", "outer_learning_rate",
-            "max_gradient_norm", "evaluate_every", "exams",
-        )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 < self.first_momentum < 1:
-            raise UsageError(f"first_momentum must be in (0, 1), got {self.first_momentum}")
-        if not 0 <= self.averaging < 1:
-            raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
+        bounds.check(self)
+        if not self.first_momentum:
+            raise UsageError("first_momentum must be above 0")
         if self.intermediate > (self.window or self.inner_steps):
             raise UsageError("intermediate must not exceed inner_steps, nor the window")
-        if min(self.segment, self.draw, self.window, self.crop, self.reconstruct) < 0:
-            raise UsageError("segment, draw, window, crop and reconstruct must not be negative")
         if self.generator not in ("mlp", "conv"):
             raise UsageError(f"generator must be mlp or conv, got {self.generator!r}")
         if self.soft_labels and not self.fixed:
