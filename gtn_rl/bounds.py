@@ -31,6 +31,8 @@ Layers = Annotated[int, Bounds(1, 100)]
 Many = Annotated[int, Bounds(1, 10_000)]
 Few = Annotated[int, Bounds(0, 10_000)]
 Steps = Annotated[int, Bounds(1, 10**15)]
+Large = Annotated[int, Bounds(0, 10**18)]
+Seconds = Annotated[float, Bounds(0, 10**18)]
 Minutes = Annotated[float, Bounds(1e-9, 10**9)]
 Positive = Annotated[float, Bounds(1e-12, 10**6)]
 Deviation = Annotated[float, Bounds(0, 10**6)]
@@ -80,7 +82,7 @@ def _hold(name: str, value: Any, kind: Any) -> None:
         of = options[:1] * len(value) if options[1] is ... else options
         for entry, own in zip(value, of, strict=True):
             _hold(name, entry, own)
-    elif value is not None:
+    elif value is not None and get_origin(kind) not in (list, dict):
         for option in options:
             _hold(name, value, option)
 
@@ -88,6 +90,8 @@ def _hold(name: str, value: Any, kind: Any) -> None:
 def _is(value: object, wanted: Any) -> bool:
     """Whether a value has a type as settings use them; whole numbers are floats too."""
     options = get_args(wanted)
+    if get_origin(wanted) in (list, dict):
+        return isinstance(value, get_origin(wanted))
     if get_origin(wanted) is tuple:
         of = options[:1] * len(value) if isinstance(value, tuple) and options[1] is ... else options
         return isinstance(value, tuple) and len(value) == len(of) and all(map(_is, value, of))

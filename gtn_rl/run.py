@@ -18,7 +18,7 @@ from gtn_rl.io import checkpoint
 from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Reserving, Stage, outer_loop
-from gtn_rl.state import Progress, State, load_sized
+from gtn_rl.state import Progress, State, load_sized, progress_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ class Run:
         self.allowance = Allowance()
         self._clock = time.perf_counter()
         self._stages: Sequence[Stage] = ()
+        self._begun: Stage | None = None
+        self._last = False
 
     @property
     def step(self) -> int:
@@ -79,10 +81,15 @@ class Run:
         return self.progress.step
 
     def resume(self, content: Mapping[str, Any]) -> None:
-        """Stand where a checkpoint was written."""
-        self.progress = Progress(**content["progress"])
-        self.state.load_state_dict(content["state"])
-        self._inside = content["stage"]
+        """Stand where a checkpoint was written.
+
+        Raises:
+            ArtifactError: It is none of a run of this kind.
+        """
+        with checkpoint.fitting():
+            self.progress = progress_of(content["progress"])
+            self.state.load_state_dict(content["state"])
+            self._inside = content["stage"]
 
     def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         """The stages that are not over, each closed when the next one begins."""
@@ -93,13 +100,15 @@ class Run:
             try:
                 yield stage
             finally:
-                stage.close()
+                if self._begun is stage:
+                    stage.close()
         self.progress.stopped = self.progress.stopped or self.progress.cut or "done"
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage, or go on in the middle of the one that was killed."""
         self.log.say(stage.name, self.progress.stage, len(self._stages))
         stage.begin(self.state)
+        self._begun = stage
         if self._inside is not None:
             with checkpoint.fitting():
                 stage.load_state_dict(self._inside["stage"])
@@ -112,6 +121,7 @@ class Run:
             self.best = copy.deepcopy(stage.estimator.teacher)
             self.progress.dearest = self.progress.exam = (0, 0.0)
             self._evaluate(stage, {}, last=False)
+        self._last = self._share(stage) < 1 and self._ends(stage)
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -121,13 +131,7 @@ class Run:
         if share >= 1:
             self.progress.stopped = spent
             return True
-        if stage.converged(self.step) or self._share(stage) >= 1:
-            return True
-        spent, share = self._used(stage)
-        if share >= 1:
-            # What is left is for the stages after it.
-            self.progress.cut = spent
-        return share >= 1
+        return self._last or stage.converged(self.step) or self._share(stage) >= 1
 
     def record(self, stage: Stage, row: dict[str, Any]) -> None:
         """Count and log an outer step; evaluate and save where it is time to."""
@@ -135,14 +139,15 @@ class Run:
         self.progress.step += 1
         self.progress.steps += 1
         self._spend(stage)
-        last = max(self._share(stage), self._used(stage)[1]) >= 1
+        self.progress.dearest = _dearer(self.progress.dearest, before, self._costs)
+        over = self._share(stage) >= 1
+        self._last = not over and self._ends(stage)
+        last = over or self._last
         due = last or self.step % stage.every == 0
         if due:
             self._evaluate(stage, row, last=last)
         else:
             self.log.add(self.progress, row, self.share(stage))
-        # Before it is saved: a run that its budget ended takes no step when it is resumed.
-        self.progress.dearest = _dearer(self.progress.dearest, before, self._costs)
         if due:
             self._save(self, stage)
             stage.reset(self.step)
@@ -209,6 +214,15 @@ class Run:
         left = 60 * self._budgets.get("minutes", math.inf) - seconds
         self.allowance.until, self.allowance.taken = self._clock + left, 0
 
+    def _ends(self, stage: Stage) -> bool:
+        """Whether a stage ends before its time: what is left is for judging and later stages."""
+        spent, share = self._used(stage)
+        if share >= 1:
+            # From here on no checkpoint is written: with a larger budget the stage goes on as if
+            # it had never ended.
+            self.progress.cut = spent
+        return share >= 1
+
     def _used(self, stage: Stage | None = None) -> tuple[str, float]:
         """The budget of the run of which most is used, and the share.
 
@@ -218,10 +232,9 @@ class Run:
         """
         real_steps, seconds = self._costs
         if stage is not None:
-            kept = self._kept(stage), 2 * self.progress.exam[1]
-            pace = seconds / max(real_steps, 1)
-            real_steps += self.progress.dearest[0] + kept[0]
-            seconds += self.progress.dearest[1] + max(kept[0] * pace, kept[1])
+            kept, pace = self._kept(stage), seconds / max(real_steps, 1)
+            real_steps += self.progress.dearest[0] + kept
+            seconds += self.progress.dearest[1] + max(kept * pace, 2 * self.progress.exam[1])
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
@@ -230,9 +243,7 @@ class Run:
 
     def _kept(self, stage: Stage) -> int:
         """Real steps that are kept back for judging at the end of a stage and after it."""
-        if not isinstance(stage, Reserving):
-            return 0
-        rest = self._stages[self.progress.stage :]
+        rest = self._stages[self.progress.stage :] if isinstance(stage, Reserving) else ()
         known = sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
         return max(known, 2 * self.progress.exam[0])
 
@@ -303,13 +314,12 @@ def go(
     content = None
     if folder is not None and resume and checkpoint.started(folder):
         content = checkpoint.load(folder, target, config)
-    rows = [] if content is None else content["progress"]["rows"]
+    rows = [] if content is None else progress_of(content["progress"]).rows
     with locked(folder), RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
         run = Run(state, budgets, log, save)
         run.progress.before = dict(before or {})
         if content is not None:
-            with checkpoint.fitting():
-                run.resume(content)
+            run.resume(content)
             if run.progress.stopped not in ("done", "converged"):
                 run.progress.stopped = ""
             run.progress.cut = ""

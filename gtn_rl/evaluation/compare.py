@@ -348,9 +348,8 @@ def parse_algorithm(text: str, steps: int) -> tuple[str, int]:
     try:
         count = int(own.replace("_", "")) if own else steps
     except ValueError:
-        count = 0
-    if count < 1:
-        raise UsageError(f"{text!r}: steps must be a positive whole number")
+        raise UsageError(f"{text!r}: steps must be a positive whole number") from None
+    bounds.within(f"{text!r}: steps", count, bounds.Count)
     return name, count
 
 
