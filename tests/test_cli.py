@@ -302,6 +302,7 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
         )
     with pytest.raises(UsageError, match="other episodes"):
         gtn_rl.compare("CartPole-v1", seeds=1, out=tmp_path / "scores.json", resume=True, **ONE)
+    monkeypatch.undo()
     with (
         locked(tmp_path, "scores.json"),
         pytest.raises(UsageError, match=r"another process is at work in .*scores.json"),

@@ -292,6 +292,8 @@ def _check_writable(path: Path, *, resume: bool) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give a file with --json")
+    if resume and not path.exists():
+        raise UsageError(f"{path} is not there, it holds no comparison: start without --resume")
     if path.exists() and not resume:
         raise UsageError(
             f"{path} exists: --resume goes on with it; else move it, or give another with --json"
