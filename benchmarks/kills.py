@@ -44,7 +44,7 @@ COMMANDS = {
     "--outer.copies 1 --out {out} --no-progress",
     "supervised": "supervised digits --outer-steps 24 --evaluate-every 2 --inner-steps 4 "
     "--hidden 16 --learners 2xmlp@relu:8 --reconstruct 4 --out {out} --no-progress",
-    "compare": "compare gtn_rl/CartPole-v1 --algos a2c --steps 256 --seeds 4 --episodes 2 "
+    "compare": "compare gtn_rl/CartPole-v1 --algos a2c --steps 128 --seeds 4 --episodes 1 "
     "--json {out}/scores.json --no-progress",
     "search": "search {teacher} --trials 12 --real-steps 8 --json {out}/scores.json",
 }
@@ -68,7 +68,7 @@ def start(command: str, out: Path, teacher: Path, *more: str) -> multiprocessing
     words = shlex.split(COMMANDS[command].format(out=out, teacher=teacher))
 
     def run() -> None:
-        with (out / "said").open("w") as file:
+        with out.with_suffix(".said").open("w") as file:
             sys.stdout = sys.stderr = file
             gtn_rl.cli.main([*words, *more])
 
@@ -100,7 +100,6 @@ def main(arguments: Arguments) -> int:
     for command in arguments.commands:
         whole = home / command
         if command == "search" and not teacher.exists():
-            teacher.mkdir()
             start("supervised", teacher, teacher).join()
         whole.mkdir(exist_ok=True)
         start(command, whole, teacher).join()
@@ -123,9 +122,9 @@ def main(arguments: Arguments) -> int:
             same = resumed.exitcode == 0 and outcome(out) == wanted
             row = {"command": command, "signal": name.name, "row": found, "of": steps, "same": same}
             rows.append(row | {"code": process.exitcode})
-            print(
-                json.dumps(rows[-1]), "" if same else (out / "said").read_text()[-2000:], flush=True
-            )
+            print(json.dumps(rows[-1]), flush=True)
+            if not same:
+                print(out.with_suffix(".said").read_text()[-2000:], flush=True)
             arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     shutil.rmtree(home)
     return sum(not row["same"] for row in rows)

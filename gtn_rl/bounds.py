@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -55,7 +56,7 @@ def check(config: Any, where: str = "") -> None:
         value = getattr(config, name)
         if not _is(value, wanted):
             text = str(wanted) if get_args(wanted) else wanted.__name__
-            raise UsageError(f"{where}{name} must be of type {text}, got {value!r:.60}")
+            raise UsageError(f"{where}{name} must be of type {text}, got {_said(value)}")
         _hold(f"{where}{name}", value, bounded[name])
         if is_dataclass(value):
             check(value, f"{where}{name}.")
@@ -68,8 +69,12 @@ def within(name: str, value: object, kind: Any) -> None:
         UsageError: It is not.
     """
     if not _is(value, get_args(kind)[0]):
-        raise UsageError(f"{name} must be of type {get_args(kind)[0].__name__}, got {value!r:.60}")
+        raise UsageError(f"{name} must be of type {get_args(kind)[0].__name__}, got {_said(value)}")
     _hold(name, value, kind)
+
+
+def _said(value: object) -> str:
+    return " ".join(reprlib.repr(value).split())
 
 
 def _hold(name: str, value: Any, kind: Any) -> None:
@@ -77,7 +82,7 @@ def _hold(name: str, value: Any, kind: Any) -> None:
     options = get_args(kind)
     if get_origin(kind) is Annotated:
         if not options[1].low <= value <= options[1].high:
-            raise UsageError(f"{name} must be {options[1]}, got {value!r:.60}")
+            raise UsageError(f"{name} must be {options[1]}, got {_said(value)}")
     elif get_origin(kind) is tuple:
         of = options[:1] * len(value) if options[1] is ... else options
         for entry, own in zip(value, of, strict=True):

@@ -23,6 +23,8 @@ _FILE = "checkpoint.pt"
 _BOARD = "tensorboard"
 _TRACES = (LOCK, "log.csv", _BOARD)
 
+_PARTS = {"progress", "state", "stage", "target", "config"}
+
 BUDGET = ("max_real_steps", "max_minutes", "outer_steps", "target_return")
 """Settings that a resumed run may change."""
 
@@ -140,7 +142,7 @@ def load(
     try:
         content: dict[str, Any] = torch.load(folder / _FILE, weights_only=True)
         digest = content.pop("digest")
-        if digest != _digest(content):
+        if digest != _digest(content) or not content.keys() >= _PARTS:
             raise ValueError
         saved, saved_target = json.loads(content["config"]), content["target"]
     except Exception as error:
