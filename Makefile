@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup demo test slow lint format benchmarks
+.PHONY: setup demo test test-matrix slow lint format benchmarks
 
 setup: .venv/ready
 
@@ -19,6 +19,10 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest
+
+# Oldest and newest versions, each in an environment of its own in .matrix/ (several gigabytes).
+test-matrix:
+	$(PYTHON) benchmarks/matrix.py
 
 slow: setup
 	$(BIN)/pytest -m slow

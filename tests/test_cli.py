@@ -201,6 +201,21 @@ def test_help_the_zoo_and_errors_do_without_torch(arguments, code, said):
     assert not [line for line in imported if line.split("|")[-1].strip() == "torch"]
 
 
+@pytest.mark.parametrize("asked", [None, "2"])
+def test_the_command_line_has_one_thread_unless_told_otherwise(asked):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {} if asked is None else {"OMP_NUM_THREADS": asked}
+    code = "import os, runpy, sys; sys.argv[1:] = ['zoo']\n" + (
+        "try: runpy.run_module('gtn_rl.cli', run_name='__main__')\n"
+        "except SystemExit: print(os.environ['OMP_NUM_THREADS'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert "gtn_rl/CartPole-v1" in done.stdout
+    assert done.stdout.splitlines()[-1] == (asked or "1")
+
+
 def test_the_completion_of_shells_knows_all_commands(capsys):
     code, printed, _ = call(capsys, "--tyro-print-completion", "bash")
     assert not code

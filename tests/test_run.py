@@ -158,7 +158,7 @@ def test_a_run_leaves_artifact_log_and_boards(whole):
     assert ".learn(256)" in card
 
 
-@pytest.mark.parametrize("limit", [1, 5_000, 12_000, 20_000, 50_000])
+@pytest.mark.parametrize("limit", [1, 5_000, 20_000, 50_000])
 def test_real_steps_only_grow_all_are_counted_and_none_is_beyond_the_budget(limit, tmp_path):
     before = Side.taken
     result = run(replace(CONFIG, max_real_steps=limit), tmp_path / "run")
@@ -320,19 +320,20 @@ class Slow(Side):
         return super().step(action)
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9])
-def test_a_slow_environment_is_left_at_the_deadline_and_goes_on(share, tmp_path, monkeypatch):
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_a_slow_environment_is_left_at_the_deadline_and_goes_on(
+    share, whole, tmp_path, monkeypatch
+):
     monkeypatch.setattr("time.perf_counter", lambda: Slow.now)
     monkeypatch.setattr(Slow, "now", 0.0)
-    whole = run(replace(CONFIG, max_minutes=1e4), target=Slow)
-    minutes = share * whole.seconds / 60
+    minutes = share * 0.05 * whole[0].real_steps / 60
     result = run(replace(CONFIG, max_minutes=minutes), tmp_path / "run", target=Slow)
     assert result.stopped == "minutes"
-    # What is late by one step of all environments that are stepped together.
+    # Late by one step of all environments that are stepped together.
     assert result.seconds <= 60 * minutes + 0.05 * 16
     gtn_rl.from_pretrained(tmp_path / "run", target="Slow")
     config = replace(CONFIG, max_minutes=1e4)
-    assert_same(run(config, tmp_path / "run", target=Slow, resume=True), whole)
+    assert_same(run(config, tmp_path / "run", target=Slow, resume=True), whole[0])
 
 
 def test_with_a_larger_budget_a_run_goes_on_as_if_it_had_had_it(whole, tmp_path):
