@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Run:
         self._clock = time.perf_counter()
         self._stages: Sequence[Stage] = ()
         self._begun: Stage | None = None
+        self._resumed = False
         self._last = False
 
     @property
@@ -89,7 +91,7 @@ class Run:
         with checkpoint.fitting():
             self.progress = progress_of(content["progress"])
             self.state.load_state_dict(content["state"])
-            self._inside = content["stage"]
+            self._inside, self._resumed = content["stage"], True
 
     def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         """The stages that are not over, each closed when the next one begins."""
@@ -107,10 +109,13 @@ class Run:
     def enter(self, stage: Stage) -> None:
         """Begin a stage, or go on in the middle of the one that was killed."""
         self.log.say(stage.name, self.progress.stage, len(self._stages))
-        stage.begin(self.state)
-        self._begun = stage
+        with checkpoint.fitting() if self._resumed else nullcontext():
+            stage.begin(self.state)
+        self._begun, self._resumed = stage, False
         if self._inside is not None:
             with checkpoint.fitting():
+                if not checkpoint.alike(stage.state_dict(), self._inside["stage"]):
+                    raise ValueError
                 stage.load_state_dict(self._inside["stage"])
                 stage.estimator.load_state_dict(self._inside["estimator"])
                 self.best = copy.deepcopy(stage.estimator.teacher)

@@ -124,4 +124,6 @@ def progress_of(saved: Any) -> Progress:
             return progress
         raise UsageError("rows must be tables")
     except (UsageError, TypeError) as error:
-        raise ArtifactError(f"the checkpoint is none of a run ({error}): start anew") from error
+        raise ArtifactError(
+            f"the checkpoint is none of this kind of run ({error}): train into a new folder"
+        ) from error

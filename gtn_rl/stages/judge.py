@@ -111,4 +111,4 @@ class Judge:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set it to a saved state."""
-        self._scores = state["scores"]
+        self._scores = {name: float(score) for name, score in state["scores"].items()}
