@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: setup demo test test-unit slow lint format benchmarks
+.PHONY: setup demo test test-unit test-matrix slow lint format benchmarks
 
 setup: .venv/ready
 
@@ -23,6 +23,10 @@ test: setup
 
 test-unit: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m unit
+
+# Oldest and newest versions, each in an environment of its own in .matrix/ (several gigabytes).
+test-matrix:
+	$(PYTHON) benchmarks/matrix.py
 
 slow: setup
 	$(BIN)/pytest -m slow

@@ -11,8 +11,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from gtn_rl import bounds
 from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
+from gtn_rl.agents.spec import MOST
 from gtn_rl.agents.unroll import replay
 from gtn_rl.agents.weight_norm import Network, WeightNorm
 from gtn_rl.errors import UsageError
@@ -197,9 +199,10 @@ def parse_group(text: str) -> Group:
         UsageError: Not of that form.
     """
     match = re.fullmatch(_GROUP, text)
-    if match is None:
+    if match is None or len(text) > MOST:
         raise UsageError(
-            f"learners {text!r} is not of the form 4xmlp@relu:64-64 or 4xcnn3+in@relu:8..16*2..3"
+            f"learners {text[:MOST]!r} is not of the form 4xmlp@relu:64-64 or "
+            "4xcnn3+in@relu:8..16*2..3"
         )
 
     def limits(text: str) -> tuple[int, int]:
@@ -219,6 +222,12 @@ def parse_group(text: str) -> Group:
         )
     if group.count < 1 or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units):
         raise UsageError(f"learners {text!r}: needs a count and units above 0, and low..high")
+    bounds.within(f"count of learners {text!r}", group.count, bounds.Many)
+    for _, width, _, times in units:
+        bounds.within(f"units of learners {text!r}", width, bounds.Units)
+        bounds.within(f"layers of learners {text!r}", times, bounds.Layers)
+    if kernel > 15:
+        raise UsageError(f"learners {text!r}: the kernel must be at most 15")
     if match["kind"].startswith("cnn") and kernel % 2 == 0:
         raise UsageError(f"learners {text!r}: the kernel must be an odd number")
     return group

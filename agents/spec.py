@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from gtn_rl import bounds
 from gtn_rl.errors import UsageError, did_you_mean
 from gtn_rl.networks import ACTIVATIONS
 
@@ -17,6 +18,9 @@ ALGORITHMS = (
     "a2c", "ddpg", "dqn", "dqn-greedy", OPTIMAL, "pg", "ppo", "ppo-10x10", "sac", *STOCK, "td3",
 )  # fmt: skip
 """Names of all learners."""
+
+MOST = 200
+"""Characters of a learner's text at most."""
 
 _UNITS = r"@(\w+):(\d+(?:-\d+)*)"
 
@@ -59,11 +63,11 @@ def parse_learners(text: str) -> Spec:
     Raises:
         UsageError: Not of that form, or no algorithm of that name.
     """
-    if match := re.fullmatch(rf"([1-9]\d*)x{OPTIMAL}", text):
+    if match := re.fullmatch(rf"([1-9]\d{{0,3}})x{OPTIMAL}", text):
         return Spec(int(match[1]), OPTIMAL, "tanh", ())
     match = re.fullmatch(rf"(\d+)x([\w-]+){_UNITS}(?:/(\d+))?", text)
-    if match is None:
-        raise UsageError(f"learners {text!r} is not of the form 8xpg@tanh:64-64")
+    if match is None or len(text) > MOST:
+        raise UsageError(f"learners {text[:MOST]!r} is not of the form 8xpg@tanh:64-64")
     if match[2] == OPTIMAL or (match[5] and match[2] not in STOCK):
         raise UsageError(f"learners {text!r}: write 1x{OPTIMAL}, and /steps for stock-... only")
     if match[2] not in ALGORITHMS:
@@ -81,8 +85,8 @@ def parse_networks(text: str) -> Spec:
         UsageError: Not of that form, or no activation of that name.
     """
     match = re.fullmatch(rf"(\d+)x{_UNITS.removeprefix('@')}", text)
-    if match is None:
-        raise UsageError(f"networks {text!r} is not of the form 8xtanh:64-64")
+    if match is None or len(text) > MOST:
+        raise UsageError(f"networks {text[:MOST]!r} is not of the form 8xtanh:64-64")
     return _spec(f"networks {text!r}", match[1], "", match[2], match[3], None)
 
 
@@ -95,4 +99,8 @@ def _spec(
             f"{what}: needs a count and units above 0, and one of the activations "
             f"{', '.join(ACTIVATIONS)}"
         )
+    bounds.within(f"count of {what}", int(count), bounds.Many)
+    bounds.within(f"steps of {what}", int(steps or 0), bounds.Whole)
+    for unit in hidden:
+        bounds.within(f"units of {what}", unit, bounds.Units)
     return Spec(int(count), algorithm, activation, hidden, int(steps or 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -30,12 +29,16 @@ LONGEST = 20_000
 TIMEOUT = float(os.environ.get("GTN_RL_STEP_TIMEOUT", "120"))
 """Seconds after which a call that has not come back hangs."""
 
+LARGEST = 1e15
+"""Magnitude of rewards and observations at most: with larger ones single precision overflows."""
+
 _SOON = 5.0
 """Seconds after which it is said that an episode without a time limit is still running."""
 
 _LIMIT = (
     "register it with max_episode_steps=..., or wrap it in gymnasium.wrappers.TimeLimit(env, steps)"
 )
+_TOO_LARGE = f"it must be finite, and within +-{LARGEST:g}; scale it in a wrapper"
 _NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 _FLAGS = (bool, np.bool_, int)
 _log = logging.getLogger("gtn_rl")
@@ -125,12 +128,14 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
         assert space.shape is not None
         self._shape, self._dtype = space.shape, np.dtype(space.dtype)
         whole = np.issubdtype(self._dtype, np.integer)
-        self._limits: Any = np.iinfo(self._dtype) if whole else np.finfo(self._dtype)
+        limits: Any = np.iinfo(self._dtype) if whole else np.finfo(self._dtype)
+        self._largest = limits.max if whole else min(LARGEST, float(limits.max))
+        self._least = limits.min if whole else -self._largest
         self._low, self._high = space.low, space.high  # type: ignore[attr-defined]
         if not whole:
             # Rounding is no reason to warn.
-            self._low = np.clip(_widened(self._low, -1e-5), self._limits.min, None)
-            self._high = np.clip(_widened(self._high, 1e-5), None, self._limits.max)
+            self._low = np.clip(_widened(self._low, -1e-5), -self._largest, None)
+            self._high = np.clip(_widened(self._high, 1e-5), None, self._largest)
         self._limited = self.env.has_wrapper_attr("_max_episode_steps")
 
     def reset(
@@ -160,8 +165,8 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
                 self._fail(f"the reward must be a number, it is {_kind(reward)}")
             reward = reward.item()
         value = float(reward)
-        if not math.isfinite(value):
-            self._fail(f"the reward is {value}: it must be finite")
+        if not -LARGEST <= value <= LARGEST:
+            self._fail(f"the reward is {value:g}: {_TOO_LARGE}")
         if not isinstance(terminated, _FLAGS) or not isinstance(truncated, _FLAGS):
             kinds = f"{_kind(terminated)} and {_kind(truncated)}"
             self._fail(f"terminated and truncated must be true or false, not {kinds}")
@@ -185,11 +190,10 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
         return array
 
     def _look_at_bounds(self, array: NDArray[Any]) -> None:
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(array.astype(self._dtype))
-        if not finite.all():
-            index = int(finite.argmin())
-            self._fail(f"observation {index} is {array[index]}: it must be finite")
+        fits = (self._least <= array) & (array <= self._largest)
+        if not fits.all():
+            index = int(fits.argmin())
+            self._fail(f"observation {index} is {array[index]:g}: {_TOO_LARGE}")
         index = int(((self._low > array) | (array > self._high)).argmax())
         space: Any = self.observation_space
         self._warn(
@@ -198,8 +202,8 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
             f"{space.high[index]:g}. Agents see it clipped to these: declare bounds that hold "
             "(-np.inf and np.inf if there are none), or scale it in a wrapper",
         )
-        self._low = np.full(self._shape, self._limits.min, self._dtype)
-        self._high = np.full(self._shape, self._limits.max, self._dtype)
+        self._low = np.full(self._shape, self._least)
+        self._high = np.full(self._shape, self._largest)
 
     def _where(self) -> str:
         if not self._episode:

@@ -49,7 +49,9 @@ class Made:
         return f"{text} --wrap {self.wrap}" if self.wrap else text
 
     def _wrapper(self) -> Any:
-        module, _, name = self.wrap.partition(":")
+        module, colon, name = self.wrap.partition(":")
+        if not colon:
+            raise UsageError(f"--wrap {self.wrap}: give module:function, such as my_env:flatten")
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.allowance import take
 from gtn_rl.envs.checked import Call, Checked
 from gtn_rl.envs.checked import Factory as Factory
 from gtn_rl.envs.classic import ClassicVectorEnv, is_gymnasiums
@@ -120,6 +122,8 @@ def _name_of(factory: Factory) -> str:
         given = [repr(x) for x in factory.args]
         given += [f"{key}={value!r}" for key, value in factory.keywords.items()]
         return f"{_name_of(factory.func)}({', '.join(given)})"
+    if inspect.isfunction(factory):
+        return f"{factory.__module__}.{factory.__name__}"
     told = not repr(factory).startswith("<")
     return getattr(factory, "__name__", repr(factory) if told else type(factory).__name__)
 
@@ -144,6 +148,8 @@ def _why(name: str, error: TargetError) -> Exception:
     cause = error.__cause__
     if isinstance(cause, gym.error.UnregisteredEnv):
         near = did_you_mean(name.rpartition(":")[2], gym.registry)
+        if ":" not in name:
+            near += f" If a module of yours registers it, name that too: my_module:{name}"
         return UsageError(f"no environment {name!r} in Gymnasium.{near}")
     if isinstance(cause, gym.error.DependencyNotInstalled | ImportError):
         return UsageError(
@@ -190,6 +196,8 @@ class RealEnvs:
 
     Raises:
         TargetError: The target failed; so do `reset`, `rollout` and `evaluate`.
+        SpentError: The run may take no more steps (`gtn_rl.envs.allowance`), of `rollout` and
+            `evaluate`.
     """
 
     def __init__(
@@ -243,6 +251,7 @@ class RealEnvs:
         for _ in range(length):
             action = self._actions.sample(act(observation), generator)
             valid = ~self._over
+            take(int(valid.sum()))
             array, reward, terminated, truncated, _ = self._envs.step(
                 self._actions.to_numpy(action.flatten(0, 1))
             )
@@ -297,8 +306,10 @@ def play(
     alive = np.ones(envs.num_envs, dtype=np.bool_)
     steps = 0
     while alive.any():
-        observation, reward, terminated, truncated, _ = envs.step(act(observation))
+        action, count = act(observation), int(alive.sum())
+        take(count)
+        observation, reward, terminated, truncated, _ = envs.step(action)
         returns += reward * alive
-        steps += int(alive.sum())
+        steps += count
         alive &= ~(terminated | truncated)
     return returns, steps

@@ -358,3 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"gtn-rl: error: {' '.join(message.split())}", file=sys.stderr)
         code = 2
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

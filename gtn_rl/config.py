@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
+from gtn_rl import bounds
 from gtn_rl.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ PARTS = ("presentation", "reward", "shift", "spread", "dynamics")
 STOCK = "sb3:"
 """What the name of a stock learner of Stable-Baselines3 itself begins with."""
 
+_WEIGHTS = 2**24
+"""Weights between hidden layers at most: an artifact holds 2**26 numbers."""
+
 _DQN_STEPS = 5_000
 """Steps that a deep Q-network takes at least: with fewer it moves its weights by too little."""
 
@@ -39,44 +44,17 @@ _DEFAULT: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def positive(config: Any, *names: str) -> None:
-    """Nothing, if those fields are above 0.
+def check_hidden(hidden: Collection[int]) -> None:
+    """Nothing, if networks with these hidden units are ones that an artifact can hold.
 
     Raises:
-        UsageError: The first that is not.
+        UsageError: There are none, too many, or they have too many weights.
     """
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise UsageError(f"{name} must be positive, got {getattr(config, name)}")
-
-
-def check_types(config: Any) -> None:
-    """Nothing, if every field of a dataclass of settings, and of its groups, has its type.
-
-    Raises:
-        UsageError: The first that has not.
-    """
-    for name, wanted in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is(value, wanted):
-            text = str(wanted) if get_args(wanted) else wanted.__name__
-            raise UsageError(f"{name} must be of type {text}, got {value!r}")
-        if is_dataclass(value):
-            check_types(value)
-
-
-def _is(value: object, wanted: Any) -> bool:
-    """Whether a value has a type as settings use them; whole numbers are floats too."""
-    options = get_args(wanted)
-    if get_origin(wanted) is tuple:
-        of = options[:1] * len(value) if isinstance(value, tuple) and options[1] is ... else options
-        return isinstance(value, tuple) and len(value) == len(of) and all(map(_is, value, of))
-    if options:
-        return any(_is(value, option) for option in options)
-    if wanted in (int, float):
-        kinds: tuple[type, ...] = (int,) if wanted is int else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool)
-    return isinstance(value, wanted)
+    if not 1 <= len(hidden) <= 16:
+        raise UsageError(f"hidden must be 1 to 16 layers, got {len(hidden)}")
+    weights = sum(a * b for a, b in pairwise(hidden))
+    if weights > _WEIGHTS:
+        raise UsageError(f"hidden must have at most {_WEIGHTS:,} weights, these have {weights:,}")
 
 
 def expect(config: object, kind: type) -> None:
@@ -108,39 +86,29 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
 class Search:
     """Untrained environments that are tried before anything is trained."""
 
-    candidates: int = 32
+    candidates: bounds.Many = 32
     """Environments in each generation, of one real episode each."""
 
-    generations: int = 20
+    generations: bounds.Many = 20
     """At most, while all of them have the same return."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        positive(self, "candidates", "generations")
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """Policy gradient of the policy that does what an environment rewards most."""
 
-    real_steps: int = 400_000
+    real_steps: bounds.Whole = 400_000
     """Real steps at most; none if 0."""
 
-    patience: int = 50_000
+    patience: bounds.Count = 50_000
     """Real steps without a better return after which it ends, once the target return is reached or
     where none is known; a third of what it has taken, if that is more."""
 
-    copies: int = 16
+    copies: bounds.Many = 16
     """Real environments side by side; 128 steps in each make up a batch of experience."""
 
-    learning_rate: float = 3e-3
+    learning_rate: bounds.Positive = 3e-3
     """Adam's first step size; it falls linearly to a tenth."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        positive(self, "copies", "learning_rate", "patience")
-        if self.real_steps < 0:
-            raise UsageError(f"real_steps must not be negative, got {self.real_steps}")
 
 
 @dataclass(frozen=True)
@@ -154,47 +122,40 @@ class Learners:
     that has learned all there is. With evolution also any agent of Stable-Baselines3 or sb3-contrib
     itself, such as sb3:ppo."""
 
-    judges: int = 8
+    judges: bounds.Many = 8
     """Stock-like agents of each algorithm by which the environment is evaluated."""
 
-    episodes: int = 0
+    episodes: bounds.Few = 0
     """Real episodes of each of these; two, or more of short ones, if 0."""
 
-    inner_steps: int = 64
+    inner_steps: bounds.Length = 64
     """Optimizer steps of a learner that is not stock-like."""
 
-    batch_size: int = 64
+    batch_size: bounds.Length = 64
     """Synthetic observations in each of those steps."""
 
-    learning_rate: tuple[float, float] = (1e-3, 1e-2)
+    learning_rate: tuple[bounds.Positive, bounds.Positive] = (1e-3, 1e-2)
     """Bounds of those learners' learning rates, drawn log-uniformly."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        positive(self, "judges", "inner_steps", "batch_size")
-        low, high = self.learning_rate
-        if not 0 < low <= high:
-            raise UsageError(f"learning_rate must be 0 < low <= high, got {low} {high}")
 
 
 @dataclass(frozen=True)
 class Outer:
     """How the environment is moved by its learners' real return."""
 
-    steps: int = 8
+    steps: bounds.Whole = 8
     """Outer steps at most, generations of evolution or updates of the meta-gradient."""
 
-    every: int = 2
+    every: bounds.Count = 2
     """Outer steps between evaluations."""
 
-    patience: int = 3
+    patience: bounds.Count = 3
     """Evaluations without a better one after which it ends."""
 
-    copies: int = 0
+    copies: bounds.Few = 0
     """Real episodes of each learner in a generation, or real environments of each learner for the
     meta-gradient; as many as have about 400 steps together if 0."""
 
-    learning_rate: float = 1e-3
+    learning_rate: bounds.Positive = 1e-3
     """Adam's first step size, of the meta-gradient and openai-es; it falls linearly to 0."""
 
     moving: tuple[str, ...] = ()
@@ -205,45 +166,28 @@ class Outer:
     """Evolution strategy: snes, openai-es, or cma-es (a thousand parameters at most); cma-es for
     the presentation and snes for the rest if not given."""
 
-    population: int = 16
+    population: bounds.Many = 16
     """Environments in each generation."""
 
-    deviation: float = 0.0
+    deviation: bounds.Deviation = 0.0
     """Standard deviation of the first population's parameters; 0.8 for the presentation and 0.1 for
     the rest if 0."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        positive(self, "every", "patience", "learning_rate")
-        if min(self.steps, self.copies, self.deviation) < 0:
-            raise UsageError("steps, copies and deviation must not be negative")
-        if self.strategy:
-            one_of("strategy", self.strategy, STRATEGIES)
-        if self.population < 4 or self.population % 2:
-            raise UsageError(f"population must be even and at least 4, got {self.population}")
-        for part in self.moving:
-            one_of("part", part, PARTS)
 
 
 @dataclass(frozen=True)
 class Dynamics:
     """What is learned besides rewards where synthetic episodes have more than one step."""
 
-    real_steps: int = 50_000
+    real_steps: bounds.Whole = 50_000
     """Real steps from which dynamics and termination are learned first, by maximum likelihood; none
     if 0."""
 
-    truncation: int = 0
+    truncation: bounds.Whole = 0
     """Differentiate through so many last inner steps only; through all if 0."""
 
-    checkpointing: int = 0
+    checkpointing: bounds.Whole = 0
     """Keep the graph of so many segments of the inner loop at a time, and run them again when it is
     needed: less memory, more time. Of all if 0."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        if min(self.real_steps, self.truncation, self.checkpointing) < 0:
-            raise UsageError("real_steps, truncation and checkpointing must not be negative")
 
 
 @dataclass(frozen=True)
@@ -254,39 +198,34 @@ class Workers:
     """batch (all together in this process), processes (of this machine), or ray (a cluster, extra
     ray). The result is the same."""
 
-    count: int = 2
+    count: bounds.Many = 2
     """Tasks that run at once, for processes and ray."""
 
     ray_address: str = ""
     """Address of a Ray cluster, e.g. auto; a Ray of this machine is started if not given."""
 
-    timeout: float = 600.0
+    timeout: bounds.Positive = 600.0
     """Seconds after which a generation's unfinished tasks count as hung; they are tried once more,
     then left out of the update with a warning."""
-
-    def check(self) -> None:
-        """Raise `UsageError` for a value that cannot work; whoever holds the group calls it."""
-        positive(self, "count", "timeout")
-        one_of("executor", self.executor, EXECUTORS)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a synthetic environment is meta-trained."""
 
-    seed: int = 0
+    seed: bounds.Seed = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    steps: int = 5_000
+    steps: bounds.Count = 5_000
     """Steps that agents are to take in the environment; the artifact keeps them as its budget."""
 
-    max_real_steps: int = 1_000_000
+    max_real_steps: bounds.Steps = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
 
-    max_minutes: float = 10.0
+    max_minutes: bounds.Minutes = 10.0
     """Stop after this many minutes."""
 
-    target_return: float | None = None
+    target_return: bounds.Return | None = None
     """Mean real return that counts as solved; Gymnasium's reward threshold if not given."""
 
     estimator: str = "evolution"
@@ -301,14 +240,14 @@ class TrainConfig:
     """A trained agent of Stable-Baselines3 or sb3-contrib, as algorithm:file (ppo:agent.zip), whose
     policy is taught, instead of search and pretraining."""
 
-    horizon: int = 1
+    horizon: bounds.Length = 1
     """Steps of a synthetic episode at most. With 1 it is a bandit; with more, dynamics and
     termination are learned as well."""
 
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[bounds.Units, ...] = (32,)
     """Hidden units of the synthetic environment's networks."""
 
-    noise: float = 0.4
+    noise: bounds.Positive = 0.4
     """Deviation of continuous actions in the real environment, relative to half their range."""
 
     search: Search = field(default_factory=Search)
@@ -335,19 +274,23 @@ class TrainConfig:
         Raises:
             UsageError: The first such value.
         """
-        check_types(self)
-        positive(self, "steps", "max_real_steps", "max_minutes", "horizon", "noise")
+        bounds.check(self)
+        check_hidden(self.hidden)
+        low, high = self.learners.learning_rate
+        if low > high:
+            raise UsageError(f"learners.learning_rate must be low <= high, got {low} {high}")
+        if self.outer.population < 4 or self.outer.population % 2:
+            raise UsageError(
+                f"outer.population must be even and at least 4, got {self.outer.population}"
+            )
         one_of("estimator", self.estimator, ESTIMATORS)
-        for part in (
-            self.search, self.pretrain, self.learners, self.outer, self.dynamics, self.workers
-        ):  # fmt: skip
-            part.check()
-        if not self.hidden or min(self.hidden) < 1:
-            raise UsageError(f"hidden must be one or more positive numbers, got {self.hidden}")
+        one_of("executor", self.workers.executor, EXECUTORS)
+        if self.outer.strategy:
+            one_of("strategy", self.outer.strategy, STRATEGIES)
+        for part in self.outer.moving:
+            one_of("part", part, PARTS)
         if self.init and self.expert:
             raise UsageError("init and expert both say what to start from: give one of them")
-        if self.seed < 0:
-            raise UsageError(f"seed must not be negative, got {self.seed}")
         if self.stock and self.estimator != "evolution":
             raise UsageError("stock agents cannot be differentiated: use --estimator evolution")
         if self.stock and len(self.stock) != len(self.learners.kinds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -96,6 +96,15 @@ class Stage(Protocol):
         """What a checkpoint must hold of it, besides the estimator."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """A stage that knows beforehand what judging takes."""
+
+    def reserve(self, state: State) -> int:
+        """Real steps that its evaluation at the end takes, about; a run keeps them back for it."""
+        ...
 
 
 def outer_loop(stages: Sequence[Stage], run: Ledger) -> None:

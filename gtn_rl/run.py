@@ -7,17 +7,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from gtn_rl.envs.allowance import Allowance, SpentError, within
 from gtn_rl.io import checkpoint
 from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
-from gtn_rl.loop import Stage, outer_loop
-from gtn_rl.state import Progress, State, load_sized
+from gtn_rl.loop import Reserving, Stage, outer_loop
+from gtn_rl.state import Progress, State, load_sized, progress_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +51,10 @@ class Result:
 class Run:
     """What the outer loop needs besides its stages.
 
+    No real step is taken that a budget does not allow: an outer step or an evaluation that would is
+    left out, and the run ends. So that it does not come to that, a stage that knows what judging
+    takes (`Reserving`) ends while this is still there for it and for the stages after it.
+
     Args:
         state: What the first stage begins with.
         budgets: Largest `real_steps` and `minutes`, as far as there are any.
@@ -64,8 +70,12 @@ class Run:
         self._budgets, self._save = budgets, save
         self._inside: dict[str, Any] | None = None
         self.best = state.teacher
+        self.allowance = Allowance()
         self._clock = time.perf_counter()
-        self._count = 1
+        self._stages: Sequence[Stage] = ()
+        self._begun: Stage | None = None
+        self._resumed = False
+        self._last = False
 
     @property
     def step(self) -> int:
@@ -73,28 +83,39 @@ class Run:
         return self.progress.step
 
     def resume(self, content: Mapping[str, Any]) -> None:
-        """Stand where a checkpoint was written."""
-        self.progress = Progress(**content["progress"])
-        self.state.load_state_dict(content["state"])
-        self._inside = content["stage"]
+        """Stand where a checkpoint was written.
+
+        Raises:
+            ArtifactError: It is none of a run of this kind.
+        """
+        with checkpoint.fitting():
+            self.progress = progress_of(content["progress"])
+            self.state.load_state_dict(content["state"])
+            self._inside, self._resumed = content["stage"], True
 
     def remaining(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         """The stages that are not over, each closed when the next one begins."""
-        self._count = len(stages)
+        self._stages = stages
+        self._allow()
         while self.progress.stage < len(stages) and not self.progress.stopped:
             stage = stages[self.progress.stage]
             try:
                 yield stage
             finally:
-                stage.close()
+                if self._begun is stage:
+                    stage.close()
         self.progress.stopped = self.progress.stopped or self.progress.cut or "done"
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage, or go on in the middle of the one that was killed."""
-        self.log.say(stage.name, self.progress.stage, self._count)
-        stage.begin(self.state)
+        self.log.say(stage.name, self.progress.stage, len(self._stages))
+        with checkpoint.fitting() if self._resumed else nullcontext():
+            stage.begin(self.state)
+        self._begun, self._resumed = stage, False
         if self._inside is not None:
             with checkpoint.fitting():
+                if not checkpoint.alike(stage.state_dict(), self._inside["stage"]):
+                    raise ValueError
                 stage.load_state_dict(self._inside["stage"])
                 stage.estimator.load_state_dict(self._inside["estimator"])
                 self.best = copy.deepcopy(stage.estimator.teacher)
@@ -103,8 +124,9 @@ class Run:
         else:
             self.progress.best = -math.inf
             self.best = copy.deepcopy(stage.estimator.teacher)
+            self.progress.dearest = self.progress.exam = (0, 0.0)
             self._evaluate(stage, {}, last=False)
-            self.progress.dearest = (0, 0.0)
+        self._last = self._share(stage) < 1 and self._ends(stage)
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -114,32 +136,23 @@ class Run:
         if share >= 1:
             self.progress.stopped = spent
             return True
-        if stage.converged(self.step) or self._share(stage) >= 1:
-            return True
-        spent, share = self._used(ahead=True)
-        if share >= 1:
-            # What is left is for the stages after it.
-            self.progress.cut = spent
-        return share >= 1
+        return self._last or stage.converged(self.step) or self._share(stage) >= 1
 
     def record(self, stage: Stage, row: dict[str, Any]) -> None:
         """Count and log an outer step; evaluate and save where it is time to."""
-        before = self.progress.real_steps, self.progress.seconds
+        before = self._costs
         self.progress.step += 1
         self.progress.steps += 1
         self._spend(stage)
-        last = max(self._share(stage), self._used(ahead=True)[1]) >= 1
+        self.progress.dearest = _dearer(self.progress.dearest, before, self._costs)
+        over = self._share(stage) >= 1
+        self._last = not over and self._ends(stage)
+        last = over or self._last
         due = last or self.step % stage.every == 0
         if due:
             self._evaluate(stage, row, last=last)
         else:
             self.log.add(self.progress, row, self.share(stage))
-        # Before it is saved: a run that its budget ended takes no step when it is resumed.
-        steps, seconds = self.progress.dearest
-        self.progress.dearest = (
-            max(steps, self.progress.real_steps - before[0]),
-            max(seconds, self.progress.seconds - before[1]),
-        )
         if due:
             self._save(self, stage)
             stage.reset(self.step)
@@ -155,7 +168,15 @@ class Run:
     def share(self, stage: Stage) -> float:
         """How much of the run is done, at least."""
         own = min(max(self._share(stage), 0.0), 1.0)
-        return max((self.progress.stage + own) / self._count, min(self._used()[1], 1.0))
+        stages = (self.progress.stage + own) / max(len(self._stages), 1)
+        return max(stages, min(self._used()[1], 1.0))
+
+    def stop(self, why: str) -> None:
+        """End at once: an outer step that was begun is left out, but not what it cost."""
+        self.progress.seconds += time.perf_counter() - self._clock
+        self.progress.real_steps += self.allowance.taken
+        self.progress.stopped = self.progress.cut or why
+        self.state.teacher = self.best
 
     def checkpoint(self, stage: Stage | None) -> dict[str, Any]:
         """All that a resumed run needs."""
@@ -180,34 +201,65 @@ class Run:
             progress.seconds, progress.stopped, progress.rows,
         )  # fmt: skip
 
+    @property
+    def _costs(self) -> tuple[int, float]:
+        return self.progress.real_steps, self.progress.seconds
+
     def _spend(self, stage: Stage) -> None:
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self._clock = now
         self.progress.real_steps += stage.spent()
+        self._allow()
 
-    def _used(self, *, ahead: bool = False) -> tuple[str, float]:
+    def _allow(self) -> None:
+        """Have real environments keep within what is left."""
+        real_steps, seconds = self._costs
+        self.allowance.steps = self._budgets.get("real_steps", math.inf) - real_steps
+        left = 60 * self._budgets.get("minutes", math.inf) - seconds
+        self.allowance.until, self.allowance.taken = self._clock + left, 0
+
+    def _ends(self, stage: Stage) -> bool:
+        """Whether a stage ends before its time: what is left is for judging and later stages."""
+        spent, share = self._used(stage)
+        if share >= 1:
+            # From here on no checkpoint is written: with a larger budget the stage goes on as if
+            # it had never ended.
+            self.progress.cut = spent
+        return share >= 1
+
+    def _used(self, stage: Stage | None = None) -> tuple[str, float]:
         """The budget of the run of which most is used, and the share.
 
         Args:
-            ahead: After another outer step that takes as much as the dearest so far.
+            stage: Where it is given, after another outer step of it that takes as much as the
+                dearest so far, and after the judging that is still to come.
         """
-        real_steps, seconds = self.progress.real_steps, self.progress.seconds
-        if ahead:
-            more, longer = self.progress.dearest
-            real_steps, seconds = real_steps + more, seconds + longer
+        real_steps, seconds = self._costs
+        if stage is not None:
+            kept, pace = self._kept(stage), seconds / max(real_steps, 1)
+            real_steps += self.progress.dearest[0] + kept
+            seconds += self.progress.dearest[1] + max(kept * pace, 2 * self.progress.exam[1])
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
         }
         return max(used.items(), key=lambda item: item[1])
 
+    def _kept(self, stage: Stage) -> int:
+        """Real steps that are kept back for judging at the end of a stage and after it."""
+        rest = self._stages[self.progress.stage :] if isinstance(stage, Reserving) else ()
+        known = sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
+        return max(known, 2 * self.progress.exam[0])
+
     def _share(self, stage: Stage) -> float:
         return max(stage.shares(self.step).values(), default=0.0)
 
     def _evaluate(self, stage: Stage, row: dict[str, Any], *, last: bool) -> None:
+        before = self._costs
         row |= stage.evaluate(self.step, last=last)
         self._spend(stage)
+        self.progress.exam = _dearer(self.progress.exam, before, self._costs)
         if "evaluation" in row:
             score, best = row["evaluation"], self.progress.best
             if score >= best or not stage.competes:
@@ -216,6 +268,12 @@ class Run:
                 self.best = copy.deepcopy(stage.estimator.teacher)
         if row:
             self.log.add(self.progress, row, self.share(stage))
+
+
+def _dearer(
+    most: tuple[int, float], before: tuple[int, float], after: tuple[int, float]
+) -> tuple[int, float]:
+    return max(most[0], after[0] - before[0]), max(most[1], after[1] - before[1])
 
 
 def go(
@@ -261,21 +319,23 @@ def go(
     content = None
     if folder is not None and resume and checkpoint.started(folder):
         content = checkpoint.load(folder, target, config)
-    rows = [] if content is None else content["progress"]["rows"]
+    rows = [] if content is None else progress_of(content["progress"]).rows
     with locked(folder), RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
         run = Run(state, budgets, log, save)
         run.progress.before = dict(before or {})
         if content is not None:
-            with checkpoint.fitting():
-                run.resume(content)
+            run.resume(content)
             if run.progress.stopped not in ("done", "converged"):
                 run.progress.stopped = ""
             run.progress.cut = ""
         try:
-            outer_loop(stages, run)
+            with within(run.allowance):
+                outer_loop(stages, run)
         except KeyboardInterrupt:
-            run.progress.stopped = "interrupted"
-            state.teacher = run.best
+            run.stop("interrupted")
+        except SpentError as spent:
+            run.stop(str(spent))
+            save(run, None)
         else:
             save(run, None)
     return run.result()

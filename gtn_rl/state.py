@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gtn_rl import bounds
+from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.inner.objective import Critic
 
 
@@ -50,8 +52,9 @@ class State:
         if self.later is not None and state["teacher"].keys() == self.later.state_dict().keys():
             self.teacher = self.later
         load_sized(self.teacher, state["teacher"])
-        self.visited, self.returns = state["visited"], dict(state["returns"])
-        self.length = state["length"]
+        self.visited = state["visited"].flatten(1)
+        self.returns = {name: float(value) for name, value in state["returns"].items()}
+        self.length = float(state["length"])
         if state["critic"] is not None:
             size = len(state["critic"]["mean"])
             self.critic = Critic(torch.zeros(size), torch.ones(size), generator=torch.Generator())
@@ -104,23 +107,43 @@ class Progress:
         cut: The budget that ended a stage before its time, or an empty string.
         rows: The log.
         before: What the artifact cost that the run began from (`init`): `real_steps`, `seconds`.
-        dearest: Real steps and seconds of the stage's outer step that took most.
+        dearest: Real steps and seconds of the stage's outer step that took most, not evaluated.
+        exam: Those of its evaluation that took most.
     """
 
-    stage: int = 0
-    step: int = 0
-    steps: int = 0
-    real_steps: int = 0
-    seconds: float = 0.0
+    stage: bounds.Few = 0
+    step: bounds.Whole = 0
+    steps: bounds.Whole = 0
+    real_steps: bounds.Large = 0
+    seconds: bounds.Seconds = 0.0
     best: float = -math.inf
     stopped: str = ""
     cut: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
-    dearest: tuple[int, float] = (0, 0.0)
+    dearest: tuple[bounds.Large, bounds.Seconds] = (0, 0.0)
+    exam: tuple[bounds.Large, bounds.Seconds] = (0, 0.0)
 
     def costs(self) -> dict[str, Any]:
         """What the run cost so far, with what it began from, and why it ended."""
         costs = {"real_steps": self.real_steps, "seconds": round(self.seconds, 1)}
         costs |= {f"{name}_of_init": value for name, value in self.before.items()}
         return costs | {"outer_steps": self.steps, "stopped": self.stopped or "still running"}
+
+
+def progress_of(saved: Any) -> Progress:
+    """Where a checkpoint says that a run stands.
+
+    Raises:
+        ArtifactError: It says nothing that can be meant.
+    """
+    try:
+        progress = Progress(**saved)
+        bounds.check(progress)
+        if all(isinstance(row, dict) for row in progress.rows):
+            return progress
+        raise UsageError("rows must be tables")
+    except (UsageError, TypeError) as error:
+        raise ArtifactError(
+            f"the checkpoint is none of this kind of run ({error}): train into a new folder"
+        ) from error

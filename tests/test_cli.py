@@ -13,6 +13,7 @@ import gtn_rl
 from gtn_rl.cli import fitted, main
 from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.evaluation import compare as comparing
+from gtn_rl.io.files import locked
 
 TINY = (
     "--steps 256 --hidden 8 --search.candidates 8 --pretrain.real-steps 4000 --pretrain.copies 4 "
@@ -68,7 +69,7 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["compare", "gtn_rl/CartPol-v1"], "Did you mean 'gtn_rl/CartPole-v1'"),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "pp"], "Did you mean 'ppo'"),
         (["compare", "gtn_rl/CartPole-v1", "--algos", "dqn:many"], "positive whole number"),
-        (["compare", "gtn_rl/CartPole-v1", "--seeds", "0"], "seeds must be at least 1"),
+        (["compare", "gtn_rl/CartPole-v1", "--seeds", "0"], "seeds must be from 1 to 10,000"),
         (["show", "{tmp}"], "config.json is missing"),
         (["compere"], "unknown command 'compere'"),
         (["train", "Cart Pole", "--out", "{tmp}/x"], "is not a Gymnasium id"),
@@ -77,6 +78,14 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", "[5]"], "must be JSON such"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--env-kwargs", '{"a": 1}'], "argument 'a'"),
         (["train", "CartPole-v1", "--out", "{tmp}/x", "--wrap", "json:no"], "give module:function"),
+        (
+            ["train", "CartPole-v1", "--out", "{tmp}/x", "--wrap", "scaled"],
+            "such as my_env:flatten",
+        ),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--target-return", "nan"], "got nan"),
+        (["train", "CartPole-v1", "--out", "{tmp}/x", "--hidden", "100000000"], "to 65,536"),
+        (["compare", "CartPole-v1", "--steps", "-5"], "steps must be from 1"),
+        (["compare", "CartPole-v1", "--algos", "ppo:9999999999"], "steps must be from 1"),
         (["compare", "CartPole-v1", "--figure", "{tmp}/x.gif"], "ends in .png, .svg or .pdf"),
         (["compare", "CartPole-v1", "--json", "{tmp}"], "is a folder"),
         (["compare", "CartPole-v1", "--json", "/dev/null/x.json"], "/dev/null"),
@@ -192,6 +201,21 @@ def test_help_the_zoo_and_errors_do_without_torch(arguments, code, said):
     assert not [line for line in imported if line.split("|")[-1].strip() == "torch"]
 
 
+@pytest.mark.parametrize("asked", [None, "2"])
+def test_the_command_line_has_one_thread_unless_told_otherwise(asked):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {} if asked is None else {"OMP_NUM_THREADS": asked}
+    code = "import os, runpy, sys; sys.argv[1:] = ['zoo']\n" + (
+        "try: runpy.run_module('gtn_rl.cli', run_name='__main__')\n"
+        "except SystemExit: print(os.environ['OMP_NUM_THREADS'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert "gtn_rl/CartPole-v1" in done.stdout
+    assert done.stdout.splitlines()[-1] == (asked or "1")
+
+
 def test_the_completion_of_shells_knows_all_commands(capsys):
     code, printed, _ = call(capsys, "--tyro-print-completion", "bash")
     assert not code
@@ -293,6 +317,14 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
         )
     with pytest.raises(UsageError, match="other episodes"):
         gtn_rl.compare("CartPole-v1", seeds=1, out=tmp_path / "scores.json", resume=True, **ONE)
+    monkeypatch.undo()
+    with (
+        locked(tmp_path, "scores.json"),
+        pytest.raises(UsageError, match=r"another process is at work in .*scores.json"),
+    ):
+        gtn_rl.compare("CartPole-v1", seeds=9, out=tmp_path / "scores.json", resume=True, **ONE)
+    with locked(tmp_path, "scores.json"):
+        gtn_rl.compare("CartPole-v1", seeds=1, real=False, out=tmp_path / "other.json", **ONE)
 
 
 class Fatal(gym.Wrapper):

@@ -80,6 +80,8 @@ def leave(*_):
         ({"observation": np.array(["a", "b"])}, "the observation is <U1"),
         ({"observation": [[1.0], 2.0]}, "the observation is a list"),
         ({"observation": None}, "the observation is None"),
+        ({"observation": np.array([0, 1e20])}, "observation 1 is 1e.20: .*within .-1e.15; scale"),
+        ({"reward": 1e38}, "the reward is 1e.38: it must be finite, and within .-1e.15; scale it"),
         ({"reward": np.nan}, "the reward is nan"),
         ({"reward": -np.inf}, "the reward is -inf"),
         ({"reward": None}, "the reward must be a number, it is None"),
@@ -138,6 +140,15 @@ def test_environments_that_seed_numpy_take_every_seed(seed):
     for one in seen:
         np.random.RandomState(one)
     assert len(set(seen)) == 2
+
+
+def make():
+    return Odd()
+
+
+def test_a_target_that_a_function_makes_is_called_by_its_module_too():
+    assert describe(make).id == f"{__name__}.make"
+    assert describe(partial(make)).id == f"{__name__}.make()"
 
 
 def test_a_factory_that_returns_the_same_object_is_refused():
@@ -239,7 +250,7 @@ def test_a_step_that_leaves_the_process_is_named():
         ("Cart Pole", "'Cart Pole' is not a Gymnasium id"),
         ("", "'' is not a Gymnasium id"),
         ("Taxi-v3", "not there any more.*Taxi-v4"),
-        ("CartPol-v1", "no environment 'CartPol-v1' in Gymnasium. Did you mean 'CartPole-v1'"),
+        ("CartPol-v1", "'CartPol-v1' in Gymnasium. Did you mean 'CartPole-v1'.*my_module:CartPol"),
         ("CartPole-v9", "no environment 'CartPole-v9' in Gymnasium. Did you mean 'CartPole-v"),
         ("absent_module:Foo-v0", "no module 'absent_module': run from the folder that holds it"),
         ("broken_module:Foo-v0", "module 'broken_module'.*ModuleNotFoundError: .*'not_installed'"),

@@ -54,6 +54,7 @@ def test_the_verdict_names_random_agents_the_policy_and_real_training(comparison
         ({"random": -200.0, "optimal": -100.0, "ppo": -160.0}, "It taught little."),
         ({"random": 0.0, "optimal": 1.0, "stock-ppo": 1.0, "stock-dqn": 0.2}, "not teach DQN."),
         ({"random": 0.0, "optimal": 1.0, "ppo": 0.8}, "It teaches."),
+        ({"random": -180.0, "optimal": -170.0, "ppo": -170.0}, "hardly better than random agents"),
         ({"random": 0.0, "optimal": -1.0, "ppo": 0.0}, "No policy was found"),
         ({"random": 0.0, "optimal": 1.0}, "No agents were trained"),
         ({"ppo": 3.0}, "Agents trained in it have PPO 3.00"),

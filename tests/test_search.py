@@ -12,6 +12,7 @@ from gtn_rl.agents.classifier import Lesson, draw, fit, parse_group, sgd
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import generator
 from gtn_rl.supervised import SupervisedConfig, from_arrays
+from gtn_rl.supervised import search as searching
 from gtn_rl.supervised.search import (
     Found,
     RealTraining,
@@ -136,6 +137,32 @@ def test_a_search_finds_small_candidates_only(waves):
     assert float(again[0]) == pytest.approx(found.scores[0])
     with pytest.raises(UsageError, match="within the limits"):
         search(teacher, waves, config, trials=2, limits=Limits(params=3))
+
+
+def test_a_search_that_was_interrupted_goes_on_to_the_same_candidates(waves, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    config = SupervisedConfig(inner_steps=2, batch_size=8, learners=("mlp@relu:8",), hidden=8)
+    teacher = make_teacher(waves, replace(config, teacher="real"), torch.Generator().manual_seed(0))
+    out, scores = tmp_path / "search.json", searching.proxy_scores
+    whole = search(teacher, waves, config, trials=8, seed=1)
+    left = [3]
+
+    def stopping(*args, **settings):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return scores(*args, **settings)
+
+    monkeypatch.setattr(searching, "proxy_scores", stopping)
+    part = search(teacher, waves, config, trials=8, seed=1, out=out)
+    assert part.stopped == "interrupted after 3 of 8 trials"
+    assert len(part.texts) == 3
+    left[0] = len(whole.texts) - 3
+    assert search(teacher, waves, config, trials=8, seed=1, out=out, resume=True) == whole
+    with pytest.raises(UsageError, match="exists: --resume goes on with it"):
+        search(teacher, waves, config, trials=8, seed=1, out=out)
+    with pytest.raises(UsageError, match="of another teacher, data or seed"):
+        search(teacher, waves, config, trials=8, seed=2, out=out, resume=True)
 
 
 def test_the_command_prints_the_front(capsys, tmp_path):

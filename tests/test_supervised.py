@@ -199,6 +199,18 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(blobs, tmp_path, monkeyp
         train(blobs, tmp_path / "cut", replace(config, real_batch=8), resume=True)
 
 
+@pytest.mark.parametrize(
+    "learners", [("4xmlp@relu:" + "-".join(["64"] * 99),), ("mlp@relu:8",) * 201]
+)
+def test_learners_that_are_too_long_for_an_artifact_are_an_error(learners, tmp_path, blobs):
+    config = supervised.SupervisedConfig(learners=learners, hidden=4, inner_steps=2)
+    teacher = supervised.teachers.make_teacher(blobs, config, torch.Generator().manual_seed(0))
+    with pytest.raises(ArtifactError, match="more than 200 entries, or characters") as error:
+        supervised.save_teacher(teacher, tmp_path / "long", blobs, config)
+    assert len(str(error.value)) < 300
+    assert not (tmp_path / "long").exists()
+
+
 def test_what_is_no_teacher_is_said(tmp_path, blobs, env):
     import gtn_rl
 

@@ -1,5 +1,6 @@
 """The zoo: shipped artifacts, what is asked of targets, and environments nobody tuned for."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from gtn_rl.cli import parse
 from gtn_rl.config import Learners, Outer, Pretrain, Search
 from gtn_rl.envs.gym import SyntheticGymEnv
 from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.io.artifact import read_config
 from gtn_rl.targets import TARGETS
 
 # The checkers' advice on spaces: infinite bounds and ranges other than [-1, 1] are the targets'.
@@ -24,6 +26,7 @@ pytestmark = [
 ]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+CLASSIC = Path(__file__).parents[1] / "benchmarks" / "results" / "classic.json"
 
 
 def test_the_command_line_starts_from_what_is_asked_of_a_target(monkeypatch):
@@ -73,6 +76,16 @@ def test_a_stock_agent_learns_the_real_task_in_every_shipped_environment(name):
         progress_bar=False,
     ).cells  # fmt: skip
     assert cell.returns.mean(1).max() > wanted
+
+
+@pytest.mark.parametrize("name", zoo.folders())
+def test_what_a_shipped_environment_cost_is_what_readme_says(name):
+    config = read_config(f"gtn_rl/{name}")
+    training = config["training"]
+    row = json.loads(CLASSIC.read_text())[f"{name} seed {training['seed']}"]
+    assert (training["real_steps"], training["seconds"]) == (row["real_steps"], row["seconds"])
+    assert training["command"].startswith(f"gtn-rl train {config['target']}")
+    assert config["results"]["compare"], "ship what was measured: benchmarks/classic.py --ship"
 
 
 @pytest.mark.parametrize("name", ["Boat-v0", "Thermostat-v0", "Catch-v0"])

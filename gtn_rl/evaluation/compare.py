@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gtn_rl import bounds
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Factory, describe, play
 from gtn_rl.errors import GTNError, UsageError
@@ -24,7 +25,7 @@ from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
 from gtn_rl.inner.stock import greedy_returns, side_by_side
 from gtn_rl.io.artifact import canonical, locate, read_config, target_of
-from gtn_rl.io.files import write_text
+from gtn_rl.io.files import locked, write_text
 from gtn_rl.io.kinds import from_pretrained
 from gtn_rl.outer.pool import end, make_pool, unsendable
 from gtn_rl.seeding import derive
@@ -189,15 +190,18 @@ def compare(
 
     Raises:
         ArtifactError: Nothing usable under that name.
-        UsageError: An unknown algorithm, a number below one, a target that cannot be found, or
-            with `resume` a file of another comparison.
+        UsageError: An unknown algorithm, a number that cannot be meant, a target that cannot be
+            found, a file that another process writes, or with `resume` one of another comparison.
         GTNError: A process died; `out` keeps the agents before that.
     """
     from gtn_rl.agents.sb3 import check_action_space, default_algorithms
 
-    for name, value in (("seeds", seeds), ("episodes", episodes), ("jobs", jobs)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
+    for named, number, kind in (
+        ("seeds", seeds, bounds.Many), ("episodes", episodes, bounds.Many),
+        ("jobs", jobs, bounds.Many), ("first_seed", first_seed, bounds.Seed),
+        ("steps", 1 if steps is None else steps, bounds.Count),
+    ):  # fmt: skip
+        bounds.within(named, number, kind)
     name = canonical(artifact)
     env, config = from_pretrained(name), read_config(name)
     algos = (algos,) if isinstance(algos, str) else algos or default_algorithms(env.action_space)
@@ -207,21 +211,17 @@ def compare(
     # All that can fail does so before anything is spent.
     target = target or target_of(name, config)
     _check_target(env, target, jobs)
-    if out is not None:
-        _check_writable(Path(out), resume=resume)
+    path = None if out is None else Path(out)
+    if path is None and resume:
+        raise UsageError("resume needs out, the file to go on with")
+    if path is not None:
+        _check_writable(path, resume=resume)
     empty = Comparison(name, config["target"], config.get("training", {}), [], {}, first_seed)
     kinds = [SYNTHETIC, REAL] if real else [SYNTHETIC]
     cells = [
         Cell(name, kind, count, np.zeros((0, episodes)), np.zeros(0))
         for name, count in plan
         for kind in kinds
-    ]
-    if resume:
-        cells = _known(cells, empty, out, seeds, episodes)
-    tasks = [
-        (number, _Task(*cell.key, name, target, first_seed + seed, episodes))
-        for number, cell in enumerate(cells)
-        for seed in range(len(cell.returns), seeds)
     ]
     known = config.get("results", {}).get("returns", {})
     beside = {"random": random_return(target, episodes, first_seed)}
@@ -231,29 +231,35 @@ def compare(
         some = [cell for cell in cells if len(cell.returns)]
         return replace(empty, cells=some, returns=beside, stopped=stopped)
 
-    try:
-        with (
-            tqdm(total=len(tasks), disable=not progress_bar, desc="stock agents") as bar,
-            _mapping(jobs) as mapped,
-        ):
-            results = mapped(_run_one, [task for _, task in tasks])
-            for (number, _), (returns, seconds) in zip(tasks, results, strict=True):
-                cells[number] = cells[number].after(returns, seconds)
-                if out is not None:
-                    sofar().save(out)
-                bar.update()
-    except KeyboardInterrupt:
-        count = sum(len(cell.returns) for cell in cells)
-        return sofar(f"interrupted after {count} of {len(cells) * seeds} agents")
-    except BrokenProcessPool as error:
-        count = sum(len(cell.returns) for cell in cells)
-        kept = (
-            f"{count} agents are in {out}: go on with resume" if out and count else "none is kept"
-        )
-        raise GTNError(
-            "a process died: of too little memory, killed, or because a script calls this outside "
-            f'`if __name__ == "__main__":`; {kept}'
-        ) from error
+    with locked(*(None,) if path is None else (path.parent, path.name)):
+        if path is not None and resume:
+            cells = _known(cells, empty, path, seeds, episodes)
+        tasks = [
+            (number, _Task(*cell.key, name, target, first_seed + seed, episodes))
+            for number, cell in enumerate(cells)
+            for seed in range(len(cell.returns), seeds)
+        ]
+        try:
+            with (
+                tqdm(total=len(tasks), disable=not progress_bar, desc="stock agents") as bar,
+                _mapping(jobs) as mapped,
+            ):
+                results = mapped(_run_one, [task for _, task in tasks])
+                for (number, _), (returns, seconds) in zip(tasks, results, strict=True):
+                    cells[number] = cells[number].after(returns, seconds)
+                    if path is not None:
+                        sofar().save(path)
+                    bar.update()
+        except KeyboardInterrupt:
+            count = sum(len(cell.returns) for cell in cells)
+            return sofar(f"interrupted after {count} of {len(cells) * seeds} agents")
+        except BrokenProcessPool as error:
+            count = sum(len(cell.returns) for cell in cells)
+            kept = f"{count} agents are in {out}: go on with resume" if out and count else ""
+            raise GTNError(
+                "a process died: of too little memory, killed, or because a script calls this "
+                f'outside `if __name__ == "__main__":`; {kept or "none is kept"}'
+            ) from error
     return sofar()
 
 
@@ -286,6 +292,8 @@ def _check_writable(path: Path, *, resume: bool) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give a file with --json")
+    if resume and not path.exists():
+        raise UsageError(f"{path} is not there, it holds no comparison: start without --resume")
     if path.exists() and not resume:
         raise UsageError(
             f"{path} exists: --resume goes on with it; else move it, or give another with --json"
@@ -296,15 +304,13 @@ def _check_writable(path: Path, *, resume: bool) -> None:
 
 
 def _known(
-    cells: list[Cell], asked: Comparison, out: str | Path | None, seeds: int, episodes: int
+    cells: list[Cell], asked: Comparison, out: Path, seeds: int, episodes: int
 ) -> list[Cell]:
     """The cells with the agents that a file holds.
 
     Raises:
         UsageError: It is of another comparison.
     """
-    if out is None:
-        raise UsageError("resume needs out, the file to go on with")
     before = Comparison.load(out)
     for name in ("artifact", "target", "training", "first_seed"):
         if getattr(before, name) != getattr(asked, name):
@@ -344,9 +350,8 @@ def parse_algorithm(text: str, steps: int) -> tuple[str, int]:
     try:
         count = int(own.replace("_", "")) if own else steps
     except ValueError:
-        count = 0
-    if count < 1:
-        raise UsageError(f"{text!r}: steps must be a positive whole number")
+        raise UsageError(f"{text!r}: steps must be a positive whole number") from None
+    bounds.within(f"{text!r}: steps", count, bounds.Count)
     return name, count
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 _GOOD, _POOR = 0.9, 0.5
 """Shares of the way from random agents to the optimal policy: taught well above, badly below."""
 
+_BARELY = 0.1
+"""A policy is hardly better than random agents if it gains less than this share of a return."""
+
 _KNOWN = ("random", "optimal", "expert")
 
 
@@ -45,6 +48,11 @@ def verdict(
             f"the policy that it teaches ({digits(optimal)}) agents trained in it come "
             f"{listed_shares(shares)} ({listed})."
         )
+        if optimal - random < _BARELY * max(abs(optimal), abs(random)):
+            text = (
+                f"The policy that it teaches is hardly better than random agents on {target}: "
+                f"raise --pretrain.real-steps or --max-real-steps, or give an --expert. {text}"
+            )
     for name, value in (real or {}).items():
         if name in agents:
             how = "more" if agents[name] < value else "less"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtn_rl.agents.interactive import Judged, Place, Segment
 from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.allowance import take
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Target
@@ -153,6 +154,7 @@ class RewardedWorld:
     def step(
         self, place: Place, action: Tensor, source: torch.Generator
     ) -> tuple[Place, Tensor, Tensor, Tensor]:
+        take(self._envs.num_envs)
         array, reward, terminated, truncated, _ = self._envs.step(
             self._actions.to_numpy(action.flatten(0, 1))
         )

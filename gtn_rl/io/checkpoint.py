@@ -23,6 +23,8 @@ _FILE = "checkpoint.pt"
 _BOARD = "tensorboard"
 _TRACES = (LOCK, "log.csv", _BOARD)
 
+_PARTS = {"progress", "state", "stage", "target", "config"}
+
 BUDGET = ("max_real_steps", "max_minutes", "outer_steps", "target_return")
 """Settings that a resumed run may change."""
 
@@ -100,6 +102,20 @@ def fitting() -> Iterator[None]:
         ) from error
 
 
+def alike(own: Any, saved: Any) -> bool:
+    """Whether a saved state has the types, lengths and axes of an object's own, as it began."""
+    if isinstance(own, torch.Tensor):
+        some = isinstance(saved, torch.Tensor) and own.dim() == saved.dim()
+        # What was nothing at first has grown along its first axis.
+        return some and (own.numel() > 0 or own.shape[1:] == saved.shape[1:])
+    if isinstance(own, dict):
+        same = isinstance(saved, dict) and (not own or own.keys() == saved.keys())
+        return same and all(alike(own[name], saved[name]) for name in own)
+    if isinstance(own, list | tuple):
+        return type(own) is type(saved) and len(own) == len(saved) and all(map(alike, own, saved))
+    return isinstance(saved, int | float) or (own is None and saved is None)
+
+
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """What a nested structure holds, by where in it that is."""
     if isinstance(value, dict | list | tuple):
@@ -140,9 +156,11 @@ def load(
     try:
         content: dict[str, Any] = torch.load(folder / _FILE, weights_only=True)
         digest = content.pop("digest")
-        if digest != _digest(content):
+        if digest != _digest(content) or not content.keys() >= _PARTS:
             raise ValueError
-        saved, saved_target = json.loads(content["config"]), content["target"]
+        saved, saved_target = dict(json.loads(content["config"])), content["target"]
+        if not isinstance(saved_target, str) or not saved_target.isprintable():
+            raise ValueError
     except Exception as error:
         raise ArtifactError(
             f"{folder / _FILE} cannot be read ({type(error).__name__}): train into a new folder"

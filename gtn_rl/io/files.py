@@ -23,7 +23,7 @@ _UNFINISHED = ".unfinished"
 
 def is_leftover(path: Path) -> bool:
     """Whether a file is a lock, or one that a kill left unfinished: it holds nothing of worth."""
-    return path.name == LOCK or path.name.endswith(_UNFINISHED)
+    return path.name.endswith((LOCK, _UNFINISHED))
 
 
 @contextmanager
@@ -80,8 +80,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Keep the folder of a run for this process, however it ends, and sweep what kills left.
+def locked(folder: Path | None, file: str = "") -> Iterator[None]:
+    """Keep a folder for this process, however it ends, and sweep what kills left.
+
+    Args:
+        folder: Made if missing; nothing is kept without one.
+        file: Name of the file in it that is kept, where others may write others.
 
     Raises:
         UsageError: Another process is at work in it.
@@ -90,19 +94,20 @@ def locked(folder: Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    with writing(folder / LOCK):
+    own = f".{file}" if file else ""
+    with writing(folder / f"{own}{LOCK}"):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(folder / f"{own}{LOCK}", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(handle, folder)
-        for path in folder.glob(f".*{_UNFINISHED}"):
+        _lock(handle, folder / file)
+        for path in folder.glob(f"{own or '.*'}.*{_UNFINISHED}"):
             path.unlink(missing_ok=True)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _lock(handle: int, path: Path) -> None:
     # The operating system frees these locks when a process ends, a killed one too.
     try:
         if sys.platform == "win32":
@@ -116,10 +121,10 @@ def _lock(handle: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             raise UsageError(
-                f"another process is at work in {folder}: wait for it, or choose another folder"
+                f"another process is at work in {path}: wait for it, or choose another place"
             ) from error
         warnings.warn(
-            f"{folder} cannot be locked ({error.strerror}): start no second run in it", stacklevel=2
+            f"{path} cannot be locked ({error.strerror}): start no second run in it", stacklevel=2
         )
 
 

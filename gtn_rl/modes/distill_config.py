@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig, check_types, one_of, positive
+from gtn_rl import bounds
+from gtn_rl.config import Learners, Outer, Pretrain, TrainConfig, one_of
 from gtn_rl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 class DistillConfig:
     """How (state, action) pairs are learned from which fresh policies are cloned."""
 
-    pairs: int = 4
+    pairs: bounds.Length = 4
     """Synthetic (state, action) pairs."""
 
-    steps: int = 50
+    steps: bounds.Length = 50
     """Full-batch gradient steps of a policy; 1 for a single step on a single batch."""
 
     networks: tuple[str, ...] = ("8xtanh:64-64", "8xtanh:32-32")
@@ -29,50 +30,50 @@ class DistillConfig:
     optimizer: str = "sgd"
     """Of the policies: sgd or adam."""
 
-    clone_learning_rate: float | None = None
+    clone_learning_rate: bounds.Positive | None = None
     """Learning rate of every step before it is learned; 0.3 sqrt(50 / steps) for sgd and 0.01 for
     adam if not given."""
 
-    temperature: float = 0.1
+    temperature: bounds.Positive = 0.1
     """Logits are divided by it when discrete policies act in outer steps. Evaluations are greedy,
     so that what explores should not be much less sure."""
 
-    seed: int = 0
+    seed: bounds.Seed = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    max_real_steps: int = 1_000_000
+    max_real_steps: bounds.Steps = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
 
-    max_minutes: float = 10.0
+    max_minutes: bounds.Minutes = 10.0
     """Stop after this many minutes."""
 
-    target_return: float | None = None
+    target_return: bounds.Return | None = None
     """Mean real return of fresh policies that counts as solved; Gymnasium's reward threshold of the
     target if not given. It goes on until `outer.patience` more evaluations bring nothing better."""
 
-    candidates: int = 256
+    candidates: bounds.Many = 256
     """Random pairs that are tried before they are learned, where there is no expert."""
 
-    imitation: int = 0
+    imitation: bounds.Whole = 0
     """Outer steps, before the others, that raise the policies' agreement with an expert
     (`pretrain`) instead of their real return."""
 
-    imitation_learning_rate: float = 1e-2
+    imitation_learning_rate: bounds.Positive = 1e-2
     """Adam's first step size in these; it falls linearly to 0 at the last of them."""
 
-    episodes: int = 3
+    episodes: bounds.Many = 3
     """Real episodes of each policy in an evaluation."""
 
-    epochs: int = 2
+    epochs: bounds.Many = 2
     """Updates from one batch of real experience."""
 
-    averaging: float = 0.9
+    averaging: bounds.Share = 0.9
     """Decay of the moving average of the pairs; the average is what is evaluated and saved."""
 
-    noise: float = 0.4
+    noise: bounds.Positive = 0.4
     """Deviation of continuous actions in outer steps, relative to half their range."""
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[bounds.Units, ...] = (64, 64)
     """Hidden units of the expert."""
 
     pretrain: Pretrain = field(default_factory=lambda: Pretrain(real_steps=0))
@@ -90,19 +91,9 @@ class DistillConfig:
         Raises:
             UsageError: The first such value.
         """
-        check_types(self)
-        positive(
-            self, "pairs", "steps", "temperature", "candidates", "imitation_learning_rate",
-            "epochs", "episodes",
-        )  # fmt: skip
-        if self.clone_learning_rate is not None:
-            positive(self, "clone_learning_rate")
-        if self.imitation < 0:
-            raise UsageError(f"imitation must not be negative, got {self.imitation}")
+        bounds.check(self)
         if self.imitation and not self.pretrain.real_steps:
             raise UsageError("imitation needs an expert: set pretrain.real_steps")
-        if not 0 <= self.averaging < 1:
-            raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
         if not self.networks:
             raise UsageError("networks must name at least one, such as 8xtanh:64-64")
         one_of("optimizer", self.optimizer, ("sgd", "adam"))

@@ -61,6 +61,7 @@ class Once:
         act: Changes the teacher in place or measures it; gives log entries and real steps. The
             stage has no step at all if not given.
         make: The teacher, if it is to be another one.
+        reserve: Real steps of `act` at most.
     """
 
     every, competes = 1, True
@@ -73,8 +74,9 @@ class Once:
         name: str,
         act: Callable[[State], tuple[dict[str, float], int]] | None = None,
         make: Callable[[State], nn.Module] = lambda state: state.teacher,
+        reserve: Callable[[State], int] = lambda _: 0,
     ) -> None:
-        self.name, self._act, self._make = name, act, make
+        self.name, self._act, self._make, self.reserve = name, act, make, reserve
 
     def begin(self, state: State) -> None:
         self._state, self.estimator = state, Keep(self._make(state))

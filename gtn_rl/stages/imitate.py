@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtn_rl.agents.learners import Student
 from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.allowance import SpentError
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
 from gtn_rl.inner.fitness import Teach
@@ -56,6 +57,9 @@ class Imitate:
         self._counted = 0
 
     def _first(self, states: Tensor) -> Pairs:
+        if not len(states):
+            # The budget ended before the expert had met any.
+            raise SpentError("real steps")
         mean, std = moments(states)
         pairs = random_pairs(self.task, self.config, mean.numpy(), std.numpy())
         source, most = generator(self.config.seed, _STREAM, 0), max(_KEPT, pairs.count)

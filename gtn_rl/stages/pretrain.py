@@ -17,6 +17,7 @@ from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
+from gtn_rl.inner.fitness import episodes_of
 from gtn_rl.inner.objective import Critic, Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.meta_gradient import Averaged
@@ -152,6 +153,13 @@ class Pretrain:
         self._smooth, self._best, self._best_at, self._score = 0.0, -float("inf"), 0, -float("inf")
         self._visited, self._taken = torch.zeros(0, env.observation_size), 0
         self._gain, self._kept = 1.0, env
+
+    def reserve(self, state: State) -> int:
+        """Real steps of the last evaluation, if episodes are as long as they may be."""
+        length = self.task.horizon or round(2 * self._length)
+        # Greedy; where actions are continuous also sampled, and two factors of them at least.
+        plays = 1 if isinstance(self.task.action_space, spaces.Discrete) else 4
+        return plays * _EPISODES * episodes_of(length) * length + _MET * min(length, _STEPS)
 
     def reset(self, step: int) -> None:
         """Start new episodes."""

@@ -98,6 +98,12 @@ class TeachLearners:
         self._taken, self._counted, self._reached = 0, 0, False
         self._best, self._since = -math.inf, 0
 
+    def reserve(self, state: State) -> int:
+        """Real steps of an evaluation, if episodes are as long as they may be; 0 if not known."""
+        length = self._task.horizon or state.length
+        episodes = self._config.learners.episodes or max(episodes_of(length), 2)
+        return round(self._judges * episodes * length)
+
     def _wanted(self, state: State) -> float | None:
         """The return that is enough: near to the optimal policy's, or else what solves the task."""
         optimal = state.returns.get("optimal", math.nan)
@@ -288,4 +294,4 @@ def judging(teaching: TeachLearners, seed: int) -> Once:
         kinds = [value for name, value in scores.items() if "_of_" in name]
         return scores | {"evaluation": sum(kinds) / len(kinds)}, teaching.spent()
 
-    return Once("judging the result", act)
+    return Once("judging the result", act, reserve=teaching.reserve)

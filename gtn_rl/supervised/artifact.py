@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.errors import ArtifactError
+from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.io.artifact import Shapes, load, locate, read_config, save
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
 from gtn_rl.supervised.teachers import CURRICULA, make_teacher
+
+_MOST = 200
+"""Kinds of learners at most, and characters of each."""
 
 
 def save_teacher(
@@ -45,7 +48,7 @@ def save_teacher(
     content = {
         "name": str(folder),
         "data": described,
-        "config": asdict(config),
+        "config": asdict(_settings(folder, asdict(config))),
         "training": dict(training or {}),
         "results": dict(results or {}),
     }
@@ -87,17 +90,18 @@ def saved_task(folder: str | Path) -> str:
 
 
 def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
-    given: dict[str, Any] = {}
-    for field in fields(SupervisedConfig):
-        value = saved.get(field.name)
-        if isinstance(field.default, tuple) and isinstance(value, list):
-            value = tuple(map(str, value))
-        if isinstance(field.default, float) and type(value) is int:
-            value = float(value)
-        if value is not None and type(value) is not type(field.default):
-            raise ArtifactError(f"{folder} is corrupt: {field.name} is {value!r:.40}")
-        given |= {} if value is None else {field.name: value}
-    return SupervisedConfig(**given)
+    given = {
+        field.name: tuple(value) if isinstance(value, list) else value
+        for field in fields(SupervisedConfig)
+        for value in [saved.get(field.name, field.default)]
+    }
+    try:
+        long = [str(text)[:20] for text in given["learners"] if len(str(text)) > _MOST]
+        if long or len(given["learners"]) > _MOST:
+            raise UsageError(f"learners has more than {_MOST} entries, or characters of {long}")
+        return SupervisedConfig(**given)
+    except (UsageError, TypeError) as error:
+        raise ArtifactError(f"{folder} is no teacher that can be saved: {error}") from error
 
 
 def _shapes(data: Mapping[str, Any], config: SupervisedConfig) -> Shapes:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
+from gtn_rl import bounds
 from gtn_rl.cli import Flat, Place, fitted
 from gtn_rl.supervised import SupervisedConfig, load, load_teacher, saved_task, train
 
@@ -47,6 +48,8 @@ def search(
     real_steps: int = 2_000,
     figure: Path | None = None,
     seed: int = 0,
+    json: Path | None = None,
+    resume: bool = False,
 ) -> int:
     """Search networks by short trainings by a teacher, then train the best on real data.
 
@@ -61,6 +64,9 @@ def search(
         real_steps: Steps on real data for each network of the Pareto front.
         figure: Draw them there; the name ends in png, svg or pdf.
         seed: Seed of the search.
+        json: File for all scores by the teacher, written after each training; search.json in the
+            teacher's folder if not given.
+        resume: Go on with what that file holds.
     """
     from gtn_rl.evaluation.report import check_figure
     from gtn_rl.supervised.search import confirmed, draw_front, front_table
@@ -72,12 +78,20 @@ def search(
     known = load(data or saved_task(teacher), size, progress_bar=True)
     found_teacher, config = load_teacher(teacher, known)
     limits = Limits(max_params, max_latency_us, max_memory_kb)
+    bounds.within("real_steps", real_steps, bounds.Length)
+    out = json or teacher / "search.json"
     found = run(
-        found_teacher, known, config, trials=trials, seed=seed, limits=limits, progress_bar=True
-    )
-    real = confirmed(found, known, real_steps, seed)
-    print(fitted(front_table(found, real, real_steps)))
-    if figure is not None:
-        draw_front(found, real, real_steps, figure)
-        print(f"figure: {figure}")
+        found_teacher, known, config, trials=trials, seed=seed, limits=limits, out=out,
+        resume=resume, progress_bar=True,
+    )  # fmt: skip
+    if found.texts:
+        real = confirmed(found, known, real_steps, seed)
+        print(fitted(front_table(found, real, real_steps)))
+        if figure is not None:
+            draw_front(found, real, real_steps, figure)
+            print(f"figure: {figure}")
+    print(f"scores: {out}")
+    if found.stopped:
+        print(f"{found.stopped}; the same command with --resume goes on")
+        return 130
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gtn_rl import bounds
 from gtn_rl.errors import UsageError
 
 
@@ -18,7 +19,7 @@ def is_image(shape: Sequence[int]) -> bool:
 class SupervisedConfig:
     """How a teacher of classifiers is meta-trained."""
 
-    seed: int = 0
+    seed: bounds.Seed = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
     teacher: str = ""
@@ -27,16 +28,16 @@ class SupervisedConfig:
     learned). If none is given, distillation for images of 16 by 16 pixels and more, else
     curriculum."""
 
-    outer_steps: int = 0
+    outer_steps: bounds.Whole = 0
     """Updates of the teacher; if 0, 200 for images of 16 by 16 pixels and more, else 600."""
 
-    max_minutes: float = 30.0
+    max_minutes: bounds.Minutes = 30.0
     """Stop after this many minutes, wherever the schedule stands."""
 
-    inner_steps: int = 16
+    inner_steps: bounds.Length = 16
     """Optimizer steps of a learner's training, the loop that is differentiated."""
 
-    batch_size: int = 0
+    batch_size: bounds.Whole = 0
     """Examples in each of those steps; if 0, 128 of images of 16 by 16 pixels and more, else 32."""
 
     learners: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class SupervisedConfig:
     none are given, 1xcnn3+in@relu:16-32 for images of 16 by 16 pixels and more, else
     4xmlp@relu:64-64."""
 
-    draw: int = 0
+    draw: bounds.Few = 0
     """Of the kinds of learners, how many are drawn for each outer step; all of them if 0."""
 
     weight_norm: bool = False
@@ -57,61 +58,61 @@ class SupervisedConfig:
     flip: bool = False
     """Mirror images at random, the teacher's and the real ones."""
 
-    crop: int = 0
+    crop: bounds.Few = 0
     """Shift images at random by up to this many pixels, the teacher's and the real ones."""
 
-    real_batch: int = 512
+    real_batch: bounds.Length = 512
     """Real training examples on which each trained learner is scored for the meta-gradient."""
 
-    window: int = 16
+    window: bounds.Whole = 16
     """Inner steps that are differentiated, at a position drawn anew for each outer step; learners
     are scored at its end (random truncated backpropagation, arXiv 2311.07025). All if 0."""
 
-    intermediate: int = 1
+    intermediate: bounds.Length = 1
     """Points of the inner loop or of its window, evenly spaced, the last one its end, at which
     learners are scored (intermediate losses)."""
 
-    segment: int = 0
+    segment: bounds.Whole = 0
     """Inner steps whose graph is kept in memory; the others' is computed again in the backward pass
     (gradient checkpointing). All if 0."""
 
     generator: str = "mlp"
     """Kind of the generator: mlp, or conv for images."""
 
-    noise: int = 64
+    noise: bounds.Units = 64
     """Numbers in the generator's noise."""
 
-    hidden: int = 128
+    hidden: bounds.Units = 128
     """Hidden units of the generator; conv has a quarter as many channels."""
 
     soft_labels: bool = False
     """Learn the class probabilities of every sample as well; not for fresh noise or real data."""
 
-    reconstruct: int = 300
+    reconstruct: bounds.Whole = 300
     """Outer steps before those, in which what a generator makes of learned inputs becomes real
     examples; learned images are that from the start. If 0, both are noise."""
 
-    first_rate: float = 0.0
+    first_rate: bounds.Deviation = 0.0
     """Learning rate of every inner step before it is learned; if 0, 0.05 for images of 16 by 16
     pixels and more, else 0.2."""
 
-    first_momentum: float = 0.0
+    first_momentum: bounds.Share = 0.0
     """Momentum of every inner step before it is learned; if 0, 0.9 and 0.5."""
 
-    outer_learning_rate: float = 0.0
+    outer_learning_rate: bounds.Deviation = 0.0
     """Adam's first step size for the teacher's parameters; it falls to 0 along half a cosine. If 0,
     0.02 for distillation and 0.01 for the others, half of that for generators of images."""
 
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: bounds.Positive = 1.0
     """The meta-gradient is shortened to this norm."""
 
-    averaging: float = 0.98
+    averaging: bounds.Share = 0.98
     """Decay of the moving average of the parameters; the average is what is evaluated and saved."""
 
-    evaluate_every: int = 50
+    evaluate_every: bounds.Count = 50
     """Outer steps between evaluations; each also writes the checkpoint and the artifact."""
 
-    exams: int = 4
+    exams: bounds.Many = 4
     """Times the learners in an evaluation."""
 
     def __post_init__(self) -> None:
@@ -120,24 +121,7 @@ class SupervisedConfig:
         Raises:
             UsageError: The first such value.
         """
-        positive = (
-            "max_minutes", "inner_steps", "real_batch", "intermediate", "noise", "hidden",
-            "max_gradient_norm", "evaluate_every", "exams",
-        )  # fmt: skip
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be positive, got {getattr(self, name)}")
-        zero = (
-            "outer_steps", "segment", "draw", "window", "crop", "reconstruct", "batch_size",
-            "first_rate", "outer_learning_rate",
-        )  # fmt: skip
-        for name in zero:
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.first_momentum < 1:
-            raise UsageError(f"first_momentum must be in [0, 1), got {self.first_momentum}")
-        if not 0 <= self.averaging < 1:
-            raise UsageError(f"averaging must be in [0, 1), got {self.averaging}")
+        bounds.check(self)
         if self.intermediate > min(self.window or self.inner_steps, self.inner_steps):
             raise UsageError("intermediate must not exceed inner_steps, nor the window")
         if self.generator not in ("mlp", "conv"):

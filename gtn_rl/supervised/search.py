@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
+from gtn_rl import bounds
 from gtn_rl.agents.classifier import Lesson, draw, parse_group, sgd
 from gtn_rl.errors import MissingExtraError, UsageError
-from gtn_rl.io.files import replacing
+from gtn_rl.io.files import locked, replacing, write_text
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data, Part
@@ -202,11 +205,13 @@ class Found:
         texts: Candidates it tried, best proxy score first.
         scores: Their proxy scores, in percent.
         sizes: Their numbers of parameters.
+        stopped: Why candidates are missing, if some are.
     """
 
     texts: list[str]
     scores: list[float]
     sizes: list[int]
+    stopped: str = ""
 
     def front(self) -> list[int]:
         """Those that no smaller or equal candidate beats, smallest first (a Pareto front)."""
@@ -227,8 +232,13 @@ def search(
     limits: Limits = Limits(),
     seed: int = 0,
     progress_bar: bool = False,
+    out: Path | None = None,
+    resume: bool = False,
 ) -> Found:
     """Search the space with Optuna's TPE, every trial being a short training by the teacher.
+
+    A search that goes on proposes the same candidates again, and trains those that are not known.
+    Ctrl-C ends it with what there is.
 
     Args:
         teacher: Finished.
@@ -238,17 +248,26 @@ def search(
         limits: Candidates beyond them are not trained.
         seed: Of the search.
         progress_bar: Whether to show a progress bar.
+        out: JSON file that is written after each training.
+        resume: Go on with what that file holds.
 
     Raises:
-        UsageError: No candidate is small enough.
+        UsageError: No candidate is small enough; or a number that cannot be meant, a file that is
+            there without `resume`, or one of another search.
         MissingExtraError: Optuna is not installed.
     """
     try:
         import optuna
     except ImportError as error:
         raise MissingExtraError("the search needs optuna: pip install 'gtn_rl[search]'") from error
+    bounds.within("trials", trials, bounds.Length)
+    bounds.within("seed", seed, bounds.Small)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tried: dict[str, float] = {}
+    parameters = torch.nn.utils.parameters_to_vector(teacher.parameters()).detach()
+    whose = {
+        "data": data.name, "seed": seed, "config": json.loads(json.dumps(asdict(config))),
+        "teacher": hashlib.sha256(parameters.numpy().tobytes()).hexdigest(),
+    }  # fmt: skip
 
     def objective(trial: Any) -> float:
         text = propose(trial.suggest_categorical, data.shape)
@@ -256,15 +275,42 @@ def search(
             raise optuna.TrialPruned
         if text not in tried:
             tried[text] = float(proxy_scores(teacher, data, config, [text], seed=seed)[0])
+            if out is not None:
+                write_text(out, json.dumps(whose | {"tried": tried}, indent=1) + "\n")
         return tried[text]
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    with tqdm(total=trials, desc="networks", disable=not progress_bar) as bar:
-        study.optimize(objective, n_trials=trials, callbacks=[lambda study, trial: bar.update()])
-    if not tried:
+    stopped = ""
+    with (
+        locked(*(None,) if out is None else (out.parent, out.name)),
+        tqdm(total=trials, desc="networks", disable=not progress_bar) as bar,
+    ):
+        tried = {} if out is None else _known(out, whose, resume=resume)
+        try:
+            study.optimize(objective, n_trials=trials, callbacks=[lambda *_: bar.update()])
+        except KeyboardInterrupt:
+            stopped = f"interrupted after {len(study.trials) - 1} of {trials} trials"
+    if not tried and not stopped:
         raise UsageError(f"none of {trials} candidates is within the limits: raise them, or trials")
     texts = sorted(tried, key=lambda text: -tried[text])
-    return Found(texts, [tried[t] for t in texts], [parameters_of(t, data) for t in texts])
+    sizes = [parameters_of(text, data) for text in texts]
+    return Found(texts, [tried[text] for text in texts], sizes, stopped)
+
+
+def _known(out: Path, whose: dict[str, Any], *, resume: bool) -> dict[str, float]:
+    """The scores that a file of the same search holds."""
+    if not resume and out.exists():
+        raise UsageError(f"{out} exists: --resume goes on with it; else give another with --json")
+    if not out.exists():
+        return {}
+    try:
+        content = json.loads(out.read_text(encoding="utf-8"))
+        tried = {str(text): float(score) for text, score in content.pop("tried").items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{out} holds no search ({type(error).__name__}): give another") from error
+    if content != whose:
+        raise UsageError(f"{out} is of another teacher, data or seed: give another file")
+    return tried
 
 
 def confirmed(found: Found, data: Data, steps: int, seed: int) -> list[float]:
