@@ -134,7 +134,7 @@ def test_a_run_has_four_stages_and_its_result_knows_what_was_measured(whole):
     assert result.scores["optimal"] > 19
     kinds = [result.scores[f"stock-{name}"] for name in ("a2c", "dqn")]
     assert result.score == pytest.approx(np.mean(kinds), abs=1e-5)
-    assert (result.teacher.num_phases, result.teacher.budget) == (2, 256)
+    assert (result.teacher.num_phases, result.teacher.budget) == (1, 256)
 
 
 def test_a_run_leaves_artifact_log_and_boards(whole):

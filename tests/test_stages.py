@@ -165,7 +165,7 @@ def test_an_experts_actions_are_fitted_where_it_goes(target, expert):
     else:
         assert (made - wanted).square().mean() < 0.01
     assert {"random", "expert", "optimal"} <= set(state.returns)
-    assert state.teacher.num_phases == 2
+    assert state.teacher.num_phases == (1 if target == "CartPole-v1" else 2)
     assert len(state.teacher.states) > 0
 
 

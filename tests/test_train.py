@@ -47,13 +47,13 @@ def test_a_run_on_cartpole_is_judged_by_all_algorithms(trained):
     assert result.stopped == "done"
     # Without teaching it is what pretraining found.
     assert {row["stage"] for row in result.rows} == {0, 1, 2}
-    assert result.teacher.num_phases == 2
+    assert result.teacher.num_phases == 1
     assert gtn_rl.from_pretrained(folder, target="CartPole-v1").budget == 64
 
 
 def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys, caplog):
     with caplog.at_level("WARNING"):
-        gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=6_500))
+        gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=12_000))
     assert "nothing of this run is saved" in caplog.text
     last = capsys.readouterr().err.split("\r")[-1]
     assert "evaluation" in last

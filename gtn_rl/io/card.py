@@ -125,15 +125,15 @@ def render_card(config: Mapping[str, Any]) -> str:
 
 def _of_environment(config: Mapping[str, Any]) -> dict[str, Any]:
     n, horizon = len(config["observation_space"]["low"]), config["horizon"]
-    budget = config["budget"] if len(config["phases"]) > 1 else 0
+    budget, timed = config["budget"], len(config["phases"]) > 1
     return {
         "target": config["target"] or "environment",
         "most": "" if horizon == 1 else "at most ",
         "horizon": horizon,
         "plural": "" if horizon == 1 else "s",
         "parameters": f"observations have {n} numbers, {_actions(config['action_space'])}",
-        "steps": f"{budget or 2_048:_}",
-        "clock": _CLOCK.format(budget=budget) if budget else "",
+        "steps": f"{budget:_}",
+        "clock": _CLOCK.format(budget=budget) if timed else "",
     }
 
 

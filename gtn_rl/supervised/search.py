@@ -281,13 +281,17 @@ def search(
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     stopped = ""
+
+    def advance(*_: Any) -> None:
+        bar.update()
+
     with (
         locked(*(None,) if out is None else (out.parent, out.name)),
         tqdm(total=trials, desc="networks", disable=not progress_bar) as bar,
     ):
         tried = {} if out is None else _known(out, whose, resume=resume)
         try:
-            study.optimize(objective, n_trials=trials, callbacks=[lambda *_: bar.update()])
+            study.optimize(objective, n_trials=trials, callbacks=[advance])
         except KeyboardInterrupt:
             stopped = f"interrupted after {len(study.trials) - 1} of {trials} trials"
     if not tried and not stopped:
