@@ -169,7 +169,7 @@ def test_gain_draws_best_actions_to_the_middle_of_the_space():
 # States
 
 
-@pytest.mark.parametrize(("space", "close"), [(LINE, 0.04), (PLANE, 0.1)])
+@pytest.mark.parametrize(("space", "close"), [(LINE, 0.03), (PLANE, 0.02)])
 def test_the_average_over_actions_is_nearly_that_of_the_integral(space, close):
     size = space.shape[0]
     axis = np.linspace(-1, 1, 2_001 if size == 1 else 301)
