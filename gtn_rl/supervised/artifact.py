@@ -89,7 +89,7 @@ def saved_task(folder: str | Path) -> str:
 
 
 def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
-    given = {
+    given: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value, list) else value
         for field in fields(SupervisedConfig)
         for value in [saved.get(field.name, field.default)]
