@@ -175,7 +175,7 @@ class Run:
         """End at once: an outer step that was begun is left out, but not what it cost."""
         self.progress.seconds += time.perf_counter() - self._clock
         self.progress.real_steps += self.allowance.taken
-        self.progress.stopped = self.progress.cut or why
+        self.progress.stopped = why
         self.state.teacher = self.best
 
     def checkpoint(self, stage: Stage | None) -> dict[str, Any]:
@@ -335,7 +335,7 @@ def go(
         except KeyboardInterrupt:
             run.stop("interrupted")
         except SpentError as spent:
-            run.stop(str(spent))
+            run.stop(run.progress.cut or str(spent))
             save(run, None)
         else:
             save(run, None)
