@@ -103,7 +103,10 @@ class Reserving(Protocol):
     """A stage that knows beforehand what judging takes."""
 
     def reserve(self, state: State) -> int:
-        """Real steps that its evaluation at the end takes, about; a run keeps them back for it."""
+        """Real steps that its last evaluation takes at most; a run keeps them back for it.
+
+        0 once the evaluations that it has made tell that better.
+        """
         ...
 
 

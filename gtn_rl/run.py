@@ -175,7 +175,7 @@ class Run:
         """End at once: an outer step that was begun is left out, but not what it cost."""
         self.progress.seconds += time.perf_counter() - self._clock
         self.progress.real_steps += self.allowance.taken
-        self.progress.stopped = self.progress.cut or why
+        self.progress.stopped = why
         self.state.teacher = self.best
 
     def checkpoint(self, stage: Stage | None) -> dict[str, Any]:
@@ -248,9 +248,10 @@ class Run:
 
     def _kept(self, stage: Stage) -> int:
         """Real steps that are kept back for judging at the end of a stage and after it."""
-        rest = self._stages[self.progress.stage :] if isinstance(stage, Reserving) else ()
-        known = sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
-        return max(known, 2 * self.progress.exam[0])
+        if not isinstance(stage, Reserving) or not stage.reserve(self.state):
+            return 2 * self.progress.exam[0]
+        rest = self._stages[self.progress.stage :]
+        return sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
 
     def _share(self, stage: Stage) -> float:
         return max(stage.shares(self.step).values(), default=0.0)
@@ -334,7 +335,7 @@ def go(
         except KeyboardInterrupt:
             run.stop("interrupted")
         except SpentError as spent:
-            run.stop(str(spent))
+            run.stop(run.progress.cut or str(spent))
             save(run, None)
         else:
             save(run, None)

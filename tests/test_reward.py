@@ -247,6 +247,23 @@ def test_reward_networks_are_trained_and_saved(form, estimator, tmp_path):
 
 
 @pytest.mark.integration
+def test_a_budget_ends_a_run_and_a_larger_one_goes_on(tmp_path):
+    whole = gtn_rl.train_reward("CartPole-v1", config=TINY_META, progress_bar=False)
+    first = [row for row in whole.rows if row["stage"] == 3][2]["real_steps"]
+    small = replace(TINY_META, max_real_steps=first)
+    cut = gtn_rl.train_reward("CartPole-v1", tmp_path / "run", small, progress_bar=False)
+    assert cut.stopped == "real steps"
+    assert cut.real_steps <= first < whole.real_steps
+    assert np.isfinite(cut.score)
+    more = gtn_rl.train_reward(
+        "CartPole-v1", tmp_path / "run", TINY_META, resume=True, progress_bar=False
+    )
+    assert more.stopped == "done"
+    rows = ([row | {"seconds": 0} for row in run.rows] for run in (more, whole))
+    assert next(rows) == next(rows)
+
+
+@pytest.mark.integration
 def test_the_reward_of_a_given_environment_is_the_start(env, tmp_path):
     config = replace(TINY_META, init=str(tmp_path / "env"), outer=replace(TINY.outer, steps=0))
     training = {"real_steps": 70, "seconds": 1.5}

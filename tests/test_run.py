@@ -182,7 +182,7 @@ def test_what_judging_takes_is_kept_back(tmp_path):
     assert result.real_steps <= config.max_real_steps
     assert {row["stage"] for row in result.rows} == {0, 1, 2, 3}
     assert "stock-dqn" in result.scores
-    assert result.teacher.num_phases == 2
+    assert result.teacher.num_phases == 1
 
 
 @pytest.mark.parametrize(

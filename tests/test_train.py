@@ -53,7 +53,7 @@ def test_a_run_on_cartpole_is_judged_by_all_algorithms(trained):
 
 def test_the_bar_shows_what_is_known_and_nothing_else(small, capsys, caplog):
     with caplog.at_level("WARNING"):
-        gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=12_000))
+        gtn_rl.train("CartPole-v1", config=replace(small, max_real_steps=40_000))
     assert "nothing of this run is saved" in caplog.text
     last = capsys.readouterr().err.split("\r")[-1]
     assert "evaluation" in last

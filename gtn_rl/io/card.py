@@ -132,7 +132,7 @@ def _of_environment(config: Mapping[str, Any]) -> dict[str, Any]:
         "horizon": horizon,
         "plural": "" if horizon == 1 else "s",
         "parameters": f"observations have {n} numbers, {_actions(config['action_space'])}",
-        "steps": f"{budget:_}",
+        "steps": f"{budget or 2_048:_}",
         "clock": _CLOCK.format(budget=budget) if timed else "",
     }
 

@@ -67,6 +67,7 @@ class TeachLearners:
         self._target, self._task, self._config = target, task, config
         self._own, self._count = teach, learners or config.num_learners
         self._epochs, self._averaging = epochs, averaging
+        self._best, self._since = -math.inf, 0
         self._actions = make_actions(task.action_space, config.noise)
         # Bandits are judged by stock-like agents whatever the learners are: it is those that are to
         # be taught. Other learners of the kinds that are trained tell of the other teachers.
@@ -96,10 +97,11 @@ class TeachLearners:
         self._real: RealEnvs | None = None
         self._executor: Executor | None = None
         self._taken, self._counted, self._reached = 0, 0, False
-        self._best, self._since = -math.inf, 0
 
     def reserve(self, state: State) -> int:
-        """Real steps of an evaluation, if episodes are as long as they may be; 0 if not known."""
+        """Real steps of the first evaluation, if episodes are as long as they may be."""
+        if self._best > -math.inf:
+            return 0
         length = self._task.horizon or state.length
         episodes = self._config.learners.episodes or max(episodes_of(length), 2)
         return round(self._judges * episodes * length)
