@@ -143,6 +143,20 @@ def test_numbers_that_are_not_finite_are_not_saved(env, tmp_path):
     assert (folder / "model.safetensors").read_bytes() == before
 
 
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    files.write_text(tmp_path / "x", "old")
+
+    def half():
+        with files.replacing(tmp_path / "x") as path:
+            path.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert (tmp_path / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_how_lessons_are_shown_over_time_is_kept(lesson, tmp_path, generator):
     loaded = gtn_rl.from_pretrained(save(lesson, tmp_path / "a"))
     assert (loaded.num_phases, loaded.budget, len(loaded.states)) == (2, 2_000, 256)
@@ -157,12 +171,12 @@ def test_how_lessons_are_shown_over_time_is_kept(lesson, tmp_path, generator):
 
 
 def test_the_card_says_how_long_a_training_is_taken_for(env, tmp_path):
-    for phases, steps in (((Phase(0.5), Phase()), "7_000"), ((Phase(),), "2_048")):
+    for phases in ((Phase(0.5), Phase()), (Phase(),)):
         timed = gtn_rl.SyntheticEnv(
             env.observation_space, env.action_space, phases=phases, budget=7_000
         )
         card = (gtn_rl.save_pretrained(timed, tmp_path) / "README.md").read_text()
-        assert f".learn({steps})" in card
+        assert ".learn(7_000)" in card
         assert ("taken to last 7,000" in card) == (len(phases) > 1)
 
 

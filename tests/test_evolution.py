@@ -274,6 +274,17 @@ def test_a_saved_state_goes_on_to_the_same_bits(strategy, tmp_path):
     assert torch.equal(vector(evolution.teacher), vector(other.teacher))
 
 
+def test_evolution_finds_a_known_optimum():
+    teacher = torch.nn.Linear(3, 1, bias=False)
+    evolution = Evolution(teacher, make_strategy("cma-es", 8, 0.5, 0.0), 0)
+    wanted = torch.tensor([0.5, -1.0, 2.0])
+    for step in range(80):
+        this = evolution.ask(step)
+        error = -(this.population().float() - wanted).square().sum(1, keepdim=True)
+        evolution.tell(this, error, step)
+    torch.testing.assert_close(vector(teacher), wanted, atol=0.02, rtol=0)
+
+
 def test_only_what_there_is_evolves(config):
     with pytest.raises(UsageError, match="no dynamics_parameters, only"):
         run(replace(config, outer=replace(config.outer, moving=("dynamics",))))
