@@ -2,7 +2,7 @@
 
     python benchmarks/supervised_figures.py [--teacher runs/supervised/mnist-8-curriculum-100]
 
-writes docs/supervised.png, docs/supervised_samples.png and docs/nas.png.
+writes docs/supervised_images.png, docs/supervised_images_samples.png and docs/nas.png.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def networks(rows: list[dict[str, Any]]) -> Figure:
 def main(arguments: Arguments) -> None:
     results, docs = ROOT / "benchmarks" / "results", ROOT / "docs"
     runs = json.loads((results / "supervised.json").read_text())["runs"]
-    curves(runs).savefig(docs / "supervised.png", dpi=120)
-    samples(arguments.teacher).savefig(docs / "supervised_samples.png", dpi=90)
+    curves(runs).savefig(docs / "supervised_images.png", dpi=120)
+    samples(arguments.teacher).savefig(docs / "supervised_images_samples.png", dpi=90)
     content = json.loads((results / "nas.json").read_text())["candidates"]
     networks([row for row in content if "truth" in row]).savefig(docs / "nas.png", dpi=110)
 
