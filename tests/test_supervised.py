@@ -457,7 +457,7 @@ def test_the_command_trains_saves_and_refuses_to_overwrite(capsys, tmp_path):
         (["digit"], "Did you mean 'digits'"),
         (["digits", "--teacher", "curiculum"], "Did you mean 'curriculum'"),
         (["digits", "--learners", "2xmlp"], "not of the form"),
-        (["digits", "--inner-steps", "0"], "inner_steps must be positive"),
+        (["digits", "--inner-steps", "0"], "inner_steps must be from 1"),
         (["digits", "--teacher", "real", "--soft-labels"], "samples that stay the same"),
         (["digits", "--generator", "gan"], "mlp or conv"),
         (["digits", "--window", "2", "--intermediate", "3"], "nor the window"),
