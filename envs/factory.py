@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +49,18 @@ class Made:
             text += f" --env-kwargs {shlex.quote(self.kwargs)}"
         return f"{text} --wrap {self.wrap}" if self.wrap else text
 
-    def _wrapper(self) -> Any:
+    def _wrapper(self) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]:
         module, _, name = self.wrap.partition(":")
         try:
-            return getattr(importlib.import_module(module), name)
+            wrapper: Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] = getattr(
+                importlib.import_module(module), name
+            )
         except (ImportError, AttributeError, ValueError) as error:
             raise UsageError(
                 f"--wrap {self.wrap}: {error}; give module:function, with the module in the "
                 "working directory or installed"
             ) from error
+        return wrapper
 
 
 def made(id: str, kwargs: str = "{}", wrap: str = "") -> str | Made:
