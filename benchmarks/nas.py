@@ -159,8 +159,9 @@ def main(arguments: Arguments) -> None:
     for text in candidates(arguments.candidates, 0, data.shape):
         known.setdefault(text, {"network": text, "parameters": parameters_of(text, data)})
     content["candidates"] = list(known.values())
-    for name, measure in measures(data, arguments).items():
-        for text, row in known.items():
+    wanted = measures(data, arguments)
+    for text, row in known.items():
+        for name, measure in wanted.items():
             if name in row or time.monotonic() - start > 60 * arguments.minutes:
                 continue
             before, scores = time.process_time(), measure(text)
@@ -168,7 +169,7 @@ def main(arguments: Arguments) -> None:
             row[name] = np.squeeze(scores).round(2).tolist()
             RESULTS.write_text(json.dumps(content, indent=1) + "\n")
             print(text, name, row[name], flush=True)
-    done = [row for row in content["candidates"] if "truth" in row]
+    done = [row for row in known.values() if set(wanted) <= set(row)]
     if len(done) > 3:
         print(table(done), searches(done), sep="\n\n")
 

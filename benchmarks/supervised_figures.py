@@ -134,7 +134,8 @@ def main(arguments: Arguments) -> None:
     curves(runs).savefig(docs / "supervised_images.png", dpi=120)
     samples(arguments.teacher).savefig(docs / "supervised_images_samples.png", dpi=90)
     content = json.loads((results / "nas.json").read_text())["candidates"]
-    networks([row for row in content if "truth" in row]).savefig(docs / "nas.png", dpi=110)
+    whole = [row for row in content if len(row) == max(map(len, content))]
+    networks(whole).savefig(docs / "nas.png", dpi=110)
 
 
 if __name__ == "__main__":
