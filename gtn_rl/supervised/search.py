@@ -260,7 +260,9 @@ def search(
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     with tqdm(total=trials, desc="networks", disable=not progress_bar) as bar:
-        study.optimize(objective, n_trials=trials, callbacks=[lambda study, trial: bar.update()])
+        for _ in range(trials):
+            study.optimize(objective, n_trials=1)
+            bar.update()
     if not tried:
         raise UsageError(f"none of {trials} candidates is within the limits: raise them, or trials")
     texts = sorted(tried, key=lambda text: -tried[text])
