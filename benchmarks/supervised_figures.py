@@ -22,6 +22,7 @@ from gtn_rl.supervised import load_teacher
 from gtn_rl.supervised.search import spearman
 
 ROOT = Path(__file__).parents[1]
+NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG copy)"}
 COLORS = {
     "curriculum": "#1f77b4",
     "shuffled-batches": "#2ca02c",
@@ -61,7 +62,7 @@ def curves(runs: list[dict[str, object]]) -> Figure:
             )  # fmt: skip
             axis.plot(x, own.mean(0), color=color, label=teacher)
             axis.fill_between(x, own.min(0), own.max(0), color=color, alpha=0.15, lw=0)
-        axis.set(title=f"{task}, {steps} steps", xlabel="learner's step")
+        axis.set(title=f"{NAMES.get(task, task)}, {steps} steps", xlabel="learner's step")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy of fresh learners, %")
