@@ -126,7 +126,8 @@ def train(
 
     made = real.make(target)
     result = place.run(gtn_rl.train, made, config=config)
-    said, options = verdict(str(made), result.scores), str(made).removeprefix(target)
+    said = verdict(str(made), result.scores, rows=result.rows)
+    options = str(made).removeprefix(target)
     if ":" in target:
         options += f" --target {target}"
     return place.report(result, "train", made, said, f"compare {place.out}{options}")

@@ -15,7 +15,9 @@ from typing import Any
 from torch import nn
 
 from gtn_rl.envs.allowance import Allowance, SpentError, within
+from gtn_rl.errors import UsageError
 from gtn_rl.io import checkpoint
+from gtn_rl.io.artifact import read_config
 from gtn_rl.io.files import locked
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.loop import Reserving, Stage, outer_loop
@@ -277,6 +279,23 @@ def _dearer(
     return max(most[0], after[0] - before[0]), max(most[1], after[1] - before[1])
 
 
+def _check_minutes(folder: Path, config: Any) -> None:
+    """Nothing, unless a run that `max_minutes` ended is to go on without more of them.
+
+    It would go back to its last checkpoint and might not come as far as it had.
+    """
+    if not (folder / "config.json").exists():
+        return
+    training = read_config(folder).get("training", {})
+    used = training.get("config", {}).get("max_minutes")
+    known = training.get("stopped") == "minutes" and isinstance(used, int | float)
+    if known and config.max_minutes <= used:
+        raise UsageError(
+            f"{folder}: the run ended when its {used:g} minutes were over: give it more of them "
+            "(max_minutes) to go on"
+        )
+
+
 def go(
     stages: Sequence[Stage], state: State, *, target: str, config: Any, folder: Path | None,
     resume: bool, budgets: Mapping[str, float], write: Callable[..., Path], command: str,
@@ -299,6 +318,9 @@ def go(
         columns: Of the log.
         before: What the given start cost, if one is given.
         ready: Whether a teacher is one that can be saved as an artifact.
+
+    Raises:
+        UsageError: A run that `max_minutes` ended is to go on without more of them.
     """
     if folder is None:
         _LOG.warning("no folder is given (out): nothing of this run is saved")
@@ -318,6 +340,8 @@ def go(
             checkpoint.save(folder, target, config, run.checkpoint(stage))
 
     content = None
+    if folder is not None and resume:
+        _check_minutes(folder, config)
     if folder is not None and resume and checkpoint.started(folder):
         content = checkpoint.load(folder, target, config)
     rows = [] if content is None else progress_of(content["progress"]).rows

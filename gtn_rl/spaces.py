@@ -66,7 +66,7 @@ def check_spaces(
         wrapper = "wrap it in gymnasium.wrappers.TransformAction"
         refuse("action", f"of shape {action_space.shape}", "is not flat", wrapper)
     if not np.isfinite([action_space.low, action_space.high]).all():
-        wrapper = "wrap it in gymnasium.wrappers.RescaleAction or ClipAction"
+        wrapper = "wrap it in gymnasium.wrappers.TransformAction with a bounded Box"
         refuse("action", action_space, "is not bounded", wrapper)
     span = action_space.high.astype(np.float64) - action_space.low
     if not span.size or (span <= 0).any():

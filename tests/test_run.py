@@ -294,6 +294,20 @@ def test_a_run_that_its_budget_ended_adds_nothing_when_it_is_resumed(share, whol
         assert_same(run(config, tmp_path / "run", resume=True), first)
 
 
+def test_a_run_whose_minutes_are_over_goes_on_with_more_of_them_only(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[1], folder)
+    content = json.loads((folder / "config.json").read_text())
+    content["training"]["stopped"] = "minutes"
+    (folder / "config.json").write_text(json.dumps(content))
+    before = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="give it more of them"):
+        run(out=folder, resume=True)
+    assert (folder / "model.safetensors").read_bytes() == before
+    more = replace(CONFIG, max_minutes=CONFIG.max_minutes + 1)
+    assert_same(run(more, folder, resume=True), whole[0])
+
+
 def test_two_runs_in_one_folder_are_refused_and_a_foreign_checkpoint_too(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole[1], folder)

@@ -227,6 +227,14 @@ def test_the_gain_is_the_least_with_which_a_part_of_the_best_action_will_do(best
         assert gain_of(env, real, 1.75, 5.0, 0) == gain
 
 
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (1.0, 2_000.0), (1e-4, 1.0), (200.0, 200.0)])
+def test_observations_of_sizes_that_agents_cannot_use_are_named(scales, caplog, generator):
+    env = SyntheticEnv(OBSERVATION, spaces.Discrete(2))
+    visited = torch.randn(500, 2, generator=generator) * torch.tensor(scales)
+    show(env, visited, TrainConfig())
+    assert ("scale them to about 1" in caplog.text) == (scales != (1.0, 1.0))
+
+
 def test_what_never_moved_is_shown_as_it_is(generator):
     env = SyntheticEnv(OBSERVATION, spaces.Discrete(2))
     visited = torch.stack([torch.full((500,), 3.0), torch.randn(500, generator=generator)], 1)

@@ -359,7 +359,7 @@ def test_images_are_scaled_and_a_test_set_is_split_off(tmp_path):
     ("spoil", "message"),
     [
         (lambda f: (f / "train" / "dog" / "0.png").write_bytes(b"no"), "0.png is no image"),
-        (lambda f: shutil.rmtree(f / "train" / "dog"), "images of 1 classes"),
+        (lambda f: shutil.rmtree(f / "train" / "dog"), "holds too few classes"),
         (lambda f: (f / "train" / "cow").mkdir(), "cow holds no image"),
         (lambda f: shutil.copytree(f / "test" / "dog", f / "test" / "cow"), "none to train"),
         (lambda f: shutil.copy(f / "test" / "dog" / "0.png", f / "train"), "in no folder"),

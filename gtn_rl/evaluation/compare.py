@@ -314,7 +314,9 @@ def _known(
     before = Comparison.load(out)
     for name in ("artifact", "target", "training", "first_seed"):
         if getattr(before, name) != getattr(asked, name):
-            raise UsageError(f"{out} is of another {name}: give another file, or do not resume")
+            raise UsageError(
+                f"{out} is of another {name}: move it, or give another file with --json"
+            )
     known = {cell.key: cell for cell in before.cells}
     cells = [known.get(cell.key, cell) for cell in cells]
     if any(cell.returns.shape[1] != episodes or len(cell.returns) > seeds for cell in cells):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _GOOD, _POOR = 0.9, 0.5
 """Shares of the way from random agents to the optimal policy: taught well above, badly below."""
@@ -15,8 +16,9 @@ _KNOWN = ("random", "optimal", "expert")
 
 
 def verdict(
-    target: str, scores: Mapping[str, float], real: Mapping[str, float] | None = None
-) -> str:
+    target: str, scores: Mapping[str, float], real: Mapping[str, float] | None = None,
+    rows: Sequence[Mapping[str, Any]] = (),
+) -> str:  # fmt: skip
     """How agents trained in an environment do, beside random agents, its policy and real training.
 
     Args:
@@ -24,13 +26,24 @@ def verdict(
         scores: Real returns: of agents by algorithm, `random`, and `optimal` (of the policy that
             the environment teaches).
         real: Real returns of agents trained in the target for as many steps, by algorithm.
+        rows: The log of a run, whose evaluations tell where a budget ended before it was judged.
     """
     agents = {name: value for name, value in scores.items() if name not in _KNOWN}
     random, optimal = (scores.get(name, math.nan) for name in ("random", "optimal"))
     if not agents:
+        more = "The same command with a larger one and --resume goes on."
+        mark = "evaluation_of_"
+        for row in reversed(rows):
+            seen = {n.removeprefix(mark): x for n, x in row.items() if n.startswith(mark)}
+            if seen and list(seen) != ["optimal"]:
+                listed = ", ".join(f"{short(name)} {digits(value)}" for name, value in seen.items())
+                return (
+                    f"A budget ended before it was judged. In the last evaluation agents trained "
+                    f"in it had {listed} on {target}. {more}"
+                )
         return (
             "No agents were trained in it: a budget ended before, so nothing is known of it. "
-            "The same command with a larger one and --resume goes on."
+            f"{more}"
         )
     listed = ", ".join(f"{short(name)} {digits(value)}" for name, value in agents.items())
     if not math.isfinite(optimal - random):

@@ -95,7 +95,14 @@ def fitting() -> Iterator[None]:
         yield
     except GTNError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise ArtifactError(
             f"the checkpoint is none of this kind of run ({type(error).__name__}): "
             "train into a new folder"

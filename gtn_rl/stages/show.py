@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -17,6 +18,8 @@ from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import generator
 from gtn_rl.spaces import halves
 from gtn_rl.stages.base import moments, returns_of, untrained_like
+
+_LOG = logging.getLogger(__name__)
 
 STATES = 2048
 """States of the target that an environment keeps."""
@@ -39,6 +42,8 @@ _REACHED, _ENOUGH = 0.55, 0.9
 from random agents as it does itself."""
 
 _SHOWN = 4096
+_LARGE, _APART = 100.0, 1000.0
+"""Deviations of observations above which, and how many times apart, agents learn little of them."""
 _STREAM = 8
 
 
@@ -95,6 +100,7 @@ def show(
     shown = untrained_like(env, phases, visited[chosen], config.steps)
     mean, std = moments(visited)
     moved = visited.std(0) > 1e-6
+    _check_scales(std[moved])
     shown.shift_parameters[:] = (mean - env.mean) / env.std
     # What never moved is shown as it is.
     shown.spread_parameters[:] = torch.where(moved, std / env.std, 1e-6).log()
@@ -111,6 +117,16 @@ def show(
         own = Phase(phase.until, phase.wide, phase.spread, scale, max(width, 1e-6), phase.gain)
         shown.presentation[:, index] = encode([own])
     return shown
+
+
+def _check_scales(std: Tensor) -> None:
+    """Warn of observations whose deviations `[O]` agents that do not normalise them cannot use."""
+    if len(std) and (std.max() > _LARGE or std.max() > _APART * std.min()):
+        _LOG.warning(
+            "observations have deviations from %.3g to %.3g: stock agents, which do not normalise "
+            "them, learn little of such; scale them to about 1 in a wrapper (--wrap)",
+            float(std.min()), float(std.max()),
+        )  # fmt: skip
 
 
 def _rewards(env: SyntheticEnv, output: Tensor, phase: Phase) -> Tensor:

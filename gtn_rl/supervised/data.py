@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from gtn_rl import bounds
 from gtn_rl.errors import MissingExtraError, UsageError, did_you_mean
 from gtn_rl.seeding import generator
 
@@ -207,9 +208,11 @@ def load(source: str | Path, size: int | None = None, *, progress_bar: bool = Fa
         progress_bar: Whether to show how many of them have been read.
 
     Raises:
-        UsageError: Neither, or files that cannot be read.
+        UsageError: Neither, files that cannot be read, or a size that cannot be meant.
         MissingExtraError: The package that reads it is not installed.
     """
+    if size is not None:
+        bounds.within("size", size, bounds.Pixels)
     if str(source) in DATASETS:
         return DATASETS[str(source)]()
     if not Path(source).exists():

@@ -148,7 +148,7 @@ def _class_folders(
         raise UsageError(f"{path}: {empty[0]} holds no image: remove it, or put some in it")
     if len(classes) < 2:
         raise UsageError(
-            f"{path} holds images of {len(classes)} classes to train with: two or more folders of "
+            f"{path} holds too few classes to train with ({len(classes)}): two or more folders of "
             f"images are needed"
         )
     if unknown := sorted({label for _, label in images[True]} - set(classes)):
