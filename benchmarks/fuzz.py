@@ -166,7 +166,7 @@ def mutate(content: Any, source: random.Random, odd: list[Any]) -> None:
         if what == 0:
             del where[key]
         elif what == 1 and isinstance(where, dict):
-            where[source.choice(("kind", "n", "target", "x"))] = source.choice(odd)
+            where[source.choice(("kind", "n", "target", "x"))] = copy.deepcopy(source.choice(odd))
         elif what == 2:
             other = source.choice(places)
             where[key] = copy.deepcopy(other[0])
