@@ -56,7 +56,7 @@ def test_untrained_rewards_favour_no_action_everywhere(generator):
         (spaces.Discrete(4), spaces.Discrete(2), "FlattenObservation"),
         (spaces.Box(0, 1, (2, 2)), spaces.Discrete(2), "FlattenObservation"),
         (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2]), "one of a few actions"),
-        (spaces.Box(0, 1, (2,)), spaces.Box(-1, np.inf, (1,)), "RescaleAction"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-1, np.inf, (1,)), "with a bounded Box"),
         (spaces.Box(0, 1, (2,)), spaces.Box(-1, 1, (1, 2)), "is not flat"),
     ],
 )

@@ -46,9 +46,10 @@ def prepare(out: str | Path | None, *, resume: bool) -> Path | None:
             raise UsageError(f"{folder} holds no checkpoint to resume: start without --resume")
         return folder
     # A run that was killed before its log was begun left nothing that a new one could harm.
-    if folder.exists() and (
-        not folder.is_dir()
-        or any(not is_leftover(path) and path.name != _BOARD for path in folder.iterdir())
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: choose one with --out")
+    if folder.exists() and any(
+        not is_leftover(path) and path.name != _BOARD for path in folder.iterdir()
     ):
         raise UsageError(
             f"{folder} is not empty: go on with --resume, or choose another folder with --out"
