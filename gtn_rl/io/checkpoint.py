@@ -174,7 +174,7 @@ def load(
             f"{folder / _FILE} cannot be read ({type(error).__name__}): train into a new folder"
         ) from error
     if saved_target != target:
-        raise UsageError(f"{folder} holds a run on {saved_target!r:.60}, not on {target}")
+        raise UsageError(f"{folder} holds a run on {saved_target!s:.60}, not on {target}")
     asked = json.loads(json.dumps(asdict(config)))
     names = {*saved, *asked} - set(budget)
     changed = sorted(name for name in names if saved.get(name) != asked.get(name))
