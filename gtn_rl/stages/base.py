@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
+from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.presentation import Phase
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
@@ -139,6 +140,18 @@ def by_kind(
         own = torch.tensor([other == name for other in names])
         row[f"evaluation_of_{name}"] = middle(returns[own])
     return row
+
+
+def mixed(policy: Act, actions: Actions, copies: int, source: torch.Generator) -> Act:
+    """A policy of which each of so many copies replaces a larger share by chance, from 0 to all."""
+    share = torch.linspace(0, 1, copies).view(1, -1, 1)
+
+    def act(observation: Tensor) -> Tensor:
+        chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
+        random = actions.uninformed(observation, source)
+        return torch.where(chance < share, random, policy(observation))
+
+    return act
 
 
 def returns_of(

@@ -21,7 +21,7 @@ from gtn_rl.errors import UsageError
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
-from gtn_rl.stages.base import ignore, moments, never, returns_of, unchanged, untrained
+from gtn_rl.stages.base import ignore, mixed, moments, never, returns_of, unchanged, untrained
 from gtn_rl.stages.show import gain_of, show
 from gtn_rl.state import State, saving
 
@@ -178,15 +178,10 @@ class ImitateExpert:
     def _go(self) -> None:
         """Act in the target, from as the expert does to at random."""
         seed, source = self.config.seed, generator(self.config.seed, _STREAM, 0)
-        share = torch.linspace(0, 1, _COPIES)
-
-        def confused(observation: Tensor) -> Tensor:
-            chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
-            random = self.actions.uninformed(observation, source)
-            return torch.where(chance < share.view(1, -1, 1), random, self._outputs(observation))
-
         self._real.reset(derive(seed, _STREAM, 0) % 2**31)
-        rollout = self._real.rollout(confused, _LENGTH, source)
+        rollout = self._real.rollout(
+            mixed(self._outputs, self.actions, _COPIES, source), _LENGTH, source
+        )
         self._met = rollout.observation[rollout.valid]
         mean, std = moments(self._met)
         self.estimator.teacher.mean.copy_(mean)

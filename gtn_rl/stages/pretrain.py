@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from torch import Tensor
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
@@ -22,9 +21,9 @@ from gtn_rl.inner.objective import Critic, Experience, collect, surrogate
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.outer.meta_gradient import Averaged
 from gtn_rl.seeding import derive, generator
-from gtn_rl.stages.base import goal_of, returns_of
+from gtn_rl.stages.base import goal_of, mixed, returns_of
 from gtn_rl.stages.show import gain_of, show
-from gtn_rl.state import State
+from gtn_rl.state import State, saving
 
 _STREAM = 6
 _LENGTH, _EPOCHS, _BATCH = 128, 5, 256
@@ -138,6 +137,11 @@ class Pretrain:
     every: int = 20
     competes: bool = True
 
+    state_dict, load_state_dict = saving(
+        "_used", "_best_at", "_smooth", "_best", "_score", "_length", "_robust", "_visited",
+        "_gain", "_kept",
+    )  # fmt: skip
+
     def begin(self, state: State) -> None:
         """Go on from the environment that was found."""
         env = state.teacher
@@ -152,7 +156,7 @@ class Pretrain:
         self._robust = -float("inf")
         self._smooth, self._best, self._best_at, self._score = 0.0, -float("inf"), 0, -float("inf")
         self._visited, self._taken = torch.zeros(0, env.observation_size), 0
-        self._gain, self._kept = 1.0, env
+        self._gain, self._kept = 1.0, copy.deepcopy(env)
 
     def reserve(self, state: State) -> int:
         """Real steps of the last evaluation, if episodes are as long as they may be."""
@@ -196,17 +200,10 @@ class Pretrain:
         Where the optimal policy goes is little of what its learners see on their way there.
         """
         source = generator(self.config.seed, _STREAM, 5)
-        share = torch.linspace(0, 1, _MET).view(1, -1, 1)
-
-        def confused(observation: Tensor) -> Tensor:
-            chance = torch.rand(observation.shape[:2], generator=source).unsqueeze(-1)
-            random = self.actions.uninformed(observation, source)
-            own = optimal_policy(self._kept, observation)
-            return torch.where(chance < share, random, own)
-
+        policy = mixed(partial(optimal_policy, self._kept), self.actions, _MET, source)
         with RealEnvs(self.task, self.actions, 1, _MET) as real:
             real.reset(derive(self.config.seed, _STREAM, 5) % 2**31)
-            rollout = real.rollout(confused, min(self.task.horizon or _STEPS, _STEPS), source)
+            rollout = real.rollout(policy, min(self.task.horizon or _STEPS, _STEPS), source)
             self._visited = rollout.observation[rollout.valid]
             self._taken += real.steps
 
@@ -274,22 +271,3 @@ class Pretrain:
         """Free the environments."""
         self._real.close()
         self._exam.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the return stands, and the states that were met."""
-        return {
-            "numbers": [self._used, self._best_at],
-            "returns": [self._smooth, self._best, self._score, self._length, self._robust],
-            "visited": self._visited,
-            "gain": self._gain,
-            "kept": self._kept.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set it to a saved state."""
-        self._used, self._best_at = state["numbers"]
-        returns = state["returns"]
-        self._smooth, self._best, self._score, self._length, self._robust = returns
-        self._visited, self._gain = state["visited"], state["gain"]
-        self._kept = copy.deepcopy(self.estimator.teacher)
-        self._kept.load_state_dict(state["kept"])
