@@ -31,21 +31,8 @@ def verdict(
     agents = {name: value for name, value in scores.items() if name not in _KNOWN}
     random, optimal = (scores.get(name, math.nan) for name in ("random", "optimal"))
     if not agents:
-        more = "The same command with a larger one and --resume goes on."
-        mark = "evaluation_of_"
-        for row in reversed(rows):
-            seen = {n.removeprefix(mark): x for n, x in row.items() if n.startswith(mark)}
-            if seen and list(seen) != ["optimal"]:
-                listed = ", ".join(f"{short(name)} {digits(value)}" for name, value in seen.items())
-                return (
-                    f"A budget ended before it was judged. In the last evaluation agents trained "
-                    f"in it had {listed} on {target}. {more}"
-                )
-        return (
-            "No agents were trained in it: a budget ended before, so nothing is known of it. "
-            f"{more}"
-        )
-    listed = ", ".join(f"{short(name)} {digits(value)}" for name, value in agents.items())
+        return f"{unjudged(target, rows)} The same command with a larger one and --resume goes on."
+    listed = listed_returns(agents)
     if not math.isfinite(optimal - random):
         text = f"Agents trained in it have {listed} on {target}."
     elif not optimal > random:
@@ -72,6 +59,24 @@ def verdict(
             how = "the same" if agents[name] == value else how
             text += f" {short(name)} with as many steps in the real one has {how}: {digits(value)}."
     return text
+
+
+def unjudged(target: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What is known of an environment that a budget left unjudged, by its run's log."""
+    mark = "evaluation_of_"
+    for row in reversed(rows):
+        seen = {name.removeprefix(mark): x for name, x in row.items() if name.startswith(mark)}
+        if agents := {name: x for name, x in seen.items() if name not in _KNOWN}:
+            return (
+                "A budget ended before it was judged. In the last evaluation agents trained in it "
+                f"had {listed_returns(agents)} on {target}."
+            )
+    return "No agents were trained in it: a budget ended before, so nothing is known of it."
+
+
+def listed_returns(agents: Mapping[str, float]) -> str:
+    """Returns, by algorithm."""
+    return ", ".join(f"{short(name)} {digits(value)}" for name, value in agents.items())
 
 
 def judgement(shares: Mapping[str, float]) -> str:
