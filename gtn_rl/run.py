@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from gtn_rl.envs.allowance import Allowance, SpentError, within
-from gtn_rl.errors import UsageError
+from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import read_config
 from gtn_rl.io.files import locked
@@ -284,9 +284,11 @@ def _check_minutes(folder: Path, config: Any) -> None:
 
     It would go back to its last checkpoint and might not come as far as it had.
     """
-    if not (folder / "config.json").exists():
+    try:
+        training = read_config(folder).get("training", {})
+    except ArtifactError:
+        # A run goes on from its checkpoint, whatever became of its artifact.
         return
-    training = read_config(folder).get("training", {})
     used = training.get("config", {}).get("max_minutes")
     known = training.get("stopped") == "minutes" and isinstance(used, int | float)
     if known and config.max_minutes <= used:
@@ -342,8 +344,8 @@ def go(
     content = None
     if folder is not None and resume:
         _check_minutes(folder, config)
-    if folder is not None and resume and checkpoint.started(folder):
-        content = checkpoint.load(folder, target, config)
+        if checkpoint.started(folder):
+            content = checkpoint.load(folder, target, config)
     rows = [] if content is None else progress_of(content["progress"]).rows
     with locked(folder), RunLog(folder, rows, progress=progress_bar, columns=columns) as log:
         run = Run(state, budgets, log, save)
