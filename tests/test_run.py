@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from probes import Probe
 
 import gtn_rl
 from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
@@ -32,27 +33,16 @@ STAGES = {
 }  # fmt: skip
 
 
-class Side(gym.Env):
+class Side(Probe):
     """Twenty steps; say on which side of 0 what you see first lies."""
 
     observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
     action_space = gym.spaces.Discrete(2)
-    taken = 0
+    steps, taken = 20, 0
 
-    def _see(self):
-        self.seen = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        return self.seen
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.age = 0
-        return self._see(), {}
-
-    def step(self, action):
-        reward = float((action == 1) == (self.seen[0] > 0))
-        self.age += 1
+    def reward(self, action):
         Side.taken += 1
-        return self._see(), reward, False, self.age == 20, {}
+        return float((action == 1) == (self.seen[0] > 0))
 
 
 CONFIG = TrainConfig(
