@@ -328,16 +328,18 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
 
 
 class Fatal(gym.Wrapper):
-    """An environment that ends its process in the third episode of all processes together."""
+    """An environment that ends its process at that process's second agent, the first one's kept."""
 
-    def reset(self, **options):
-        with open(os.environ["EPISODES"], "a+") as file:
-            file.write("x")
-            file.seek(0)
-            if len(file.read()) > 2:
-                time.sleep(8)
-                os._exit(3)
-        return super().reset(**options)
+    seeds = set()
+
+    def reset(self, *, seed=None, **options):
+        self.seeds.add(seed)
+        if len(self.seeds - {None}) > 1:
+            deadline = time.monotonic() + 60
+            while not os.path.exists(os.environ["SCORES"]) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os._exit(3)
+        return super().reset(seed=seed, **options)
 
 
 def fatal():
@@ -346,8 +348,8 @@ def fatal():
 
 def test_a_process_that_dies_costs_no_results(tmp_path, monkeypatch):
     monkeypatch.setattr(comparing, "random_return", lambda *_: 0.0)
-    monkeypatch.setenv("EPISODES", str(tmp_path / "episodes"))
     out = tmp_path / "scores.json"
+    monkeypatch.setenv("SCORES", str(out))
     with pytest.raises(GTNError, match=r"a process died.*__main__.*[12] agents are in") as error:
         gtn_rl.compare("CartPole-v1", fatal, seeds=3, real=False, jobs=2, out=out, **ONE)
     assert "\n" not in str(error.value)
