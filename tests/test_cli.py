@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium as gym
 import pytest
@@ -330,7 +331,7 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
 class Fatal(gym.Wrapper):
     """An environment that ends its process at that process's second agent, the first one's kept."""
 
-    seeds = set()
+    seeds: ClassVar = set()
 
     def reset(self, *, seed=None, **options):
         self.seeds.add(seed)

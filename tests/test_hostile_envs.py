@@ -249,7 +249,7 @@ def test_a_step_that_leaves_the_process_is_named():
     [
         ("Cart Pole", "'Cart Pole' is not a Gymnasium id"),
         ("", "'' is not a Gymnasium id"),
-        ("Taxi-v3", "not there any more.*Taxi-v4"),
+        ("LunarLander-v2", "not there any more.*LunarLander-v3"),
         ("CartPol-v1", "'CartPol-v1' in Gymnasium. Did you mean 'CartPole-v1'.*my_module:CartPol"),
         ("CartPole-v9", "no environment 'CartPole-v9' in Gymnasium. Did you mean 'CartPole-v"),
         ("absent_module:Foo-v0", "no module 'absent_module': run from the folder that holds it"),

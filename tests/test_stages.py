@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from probes import Probe
 
 from gtn_rl.config import Pretrain, Search, TrainConfig
@@ -266,7 +267,7 @@ def test_the_search_leaves_a_plateau_by_novelty():
     """CliffWalking: whoever stands still does best, until one reaches the goal."""
 
     def cliff():
-        limited = gym.wrappers.TimeLimit(gym.make("CliffWalking-v1"), 100)
+        limited = gym.wrappers.TimeLimit(CliffWalkingEnv(), 100)
         return gym.wrappers.FlattenObservation(limited)
 
     config = replace(TrainConfig(seed=3, target_return=-14.0), search=Search(96, 100))
