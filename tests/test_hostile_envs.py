@@ -66,6 +66,10 @@ def fail(*_):
     return {}["users own key"]
 
 
+def fail_at_length(*_):
+    raise ValueError("\n\tfirst,\r\n  then \u2028" + 999 * "long ")
+
+
 def leave(*_):
     sys.exit(5)
 
@@ -90,6 +94,10 @@ def leave(*_):
         ({"answer": (np.zeros(2), 0.0, False, {})}, "it returned a tuple of 4"),
         ({"answer": None}, "it returned None"),
         ({"answer": fail}, "it raised KeyError: 'users own key'"),
+        (
+            {"answer": fail_at_length},
+            r"ValueError: first, then long (long ){50,99}lo?n?$",
+        ),
         ({"answer": leave}, "it raised SystemExit: 5"),
     ],
 )
