@@ -143,6 +143,7 @@ class Search:
         """Real returns, of longer episodes where those of the task's own are all the same."""
         seed = derive(self.config.seed, _STREAM, 2, step)
         found = self._play(trained, seed, longer=False)
+        assert self._random is not None
         self._alike &= bool((found.returns == self._random).all())
         if self.task.horizon is not None and found.ahead.float().mean() < 0.05:
             found = self._play(trained, seed, longer=True)
