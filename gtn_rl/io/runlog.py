@@ -67,6 +67,7 @@ class RunLog:
     ) -> None:
         self._columns, self._shown = columns, shown
         self._last: dict[str, Any] = {}
+        self._best = "best"
         self._path = None if folder is None else folder / "log.csv"
         if self._path is not None:
             lines = [",".join(columns)]
