@@ -255,7 +255,7 @@ class Run:
             exam = self.progress.exam[1]
             # Of a step that was never taken it is not known how long it takes.
             seconds += self.progress.dearest[1] or 3 * exam
-            seconds += max(kept * pace, 2 * exam, self._untimed(stage))
+            seconds += max(kept * pace, 2 * exam, exam + self._untimed(stage))
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),

@@ -70,6 +70,10 @@ def fail_at_length(*_):
     raise ValueError("\n\tfirst,\r\n  then \u2028" + 999 * "long ")
 
 
+def lack():
+    raise ImportError("first\n  second")
+
+
 def leave(*_):
     sys.exit(5)
 
@@ -268,6 +272,7 @@ def test_a_step_that_leaves_the_process_is_named():
         (3, "a target is a Gymnasium id or a function"),
         (lambda: 3, "must make a gymnasium.Env, it made 3"),
         (lambda: fail(), "making it: it raised KeyError"),
+        (lambda: lack(), r"cannot be made: first second\. Gym"),
     ],
 )
 def test_targets_that_cannot_be_made_say_why(target, what, tmp_path, monkeypatch):

@@ -369,11 +369,11 @@ def test_minutes_are_kept_back_for_showing_and_judging(monkeypatch):
     judge = teach.TeachLearners.judge
 
     def slow(self, *args):
-        Slow.now += 10.0
+        Slow.now += 12.0
         return judge(self, *args)
 
     monkeypatch.setattr(teach.TeachLearners, "judge", slow)
-    monkeypatch.setattr(Slow, "pause", 0.002)
+    monkeypatch.setattr(Slow, "pause", 0.001)
     longer = replace(CONFIG.pretrain, real_steps=100_000)
     result = run(replace(CONFIG, max_minutes=1.0, pretrain=longer), target=Slow)
     assert result.stopped == "minutes"
