@@ -36,6 +36,7 @@ from gtn_rl.io import checkpoint
 from gtn_rl.io.artifact import read_config
 from gtn_rl.io.card import render_card
 from gtn_rl.io.files import write_text
+from gtn_rl.io.kinds import check
 from gtn_rl.io.runlog import RunLog
 from gtn_rl.modes.train import stages_of
 from gtn_rl.run import Run
@@ -176,7 +177,7 @@ def mutate(content: Any, source: random.Random, odd: list[Any]) -> None:
 
 def use(folder: Path) -> None:
     """All that is done with a stranger's artifact before an agent is trained."""
-    config = read_config(folder)
+    config = check(folder)
     render_card(config).encode()
     if config["kind"] == "environment":
         env = SyntheticGymEnv(gtn_rl.from_pretrained(folder))

@@ -42,6 +42,12 @@ def within(allowance: Allowance) -> Iterator[None]:
         _current.reset(token)
 
 
+def left() -> float:
+    """Real steps that may still be taken."""
+    own = _current.get() or Allowance()
+    return own.steps - own.taken if time.perf_counter() <= own.until else 0
+
+
 def take(steps: int) -> None:
     """Count real steps that are about to be taken.
 

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from gtn_rl.errors import GTNError, TargetError
+from gtn_rl.errors import GTNError, TargetError, one_line
 
 T = TypeVar("T")
 Factory = Callable[[], gym.Env[Any, Any]]
@@ -83,8 +83,8 @@ class Call:
         except BaseException as error:
             if not isinstance(error, ImportError | gym.error.Error):
                 _log.error("Traceback of the environment:\n%s", _own_traceback(error))
-            what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            raise TargetError(f"{self.name}, {self.where()}: it raised {what}") from error
+            what = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
+            raise TargetError(f"{self.name}, {self.where()}: it raised {what:.500}") from error
         finally:
             os._exit = _exit
             _calls.pop(thread, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -163,6 +164,40 @@ def _why(name: str, error: TargetError) -> Exception:
             f"{name!r} is not a Gymnasium id: those are like CartPole-v1 or my_module:MyEnv-v0"
         )
     return error
+
+
+_ROUND, _ROUNDS, _ENOUGH = 20, 5, 10_000
+"""Episodes of random agents side by side, how often at most, and steps after which no more are
+begun: what a short episode returns is chance, and long ones are dear."""
+
+
+def random_return(task: Target) -> tuple[float, int]:
+    """Mean real return of agents that act at random, and the real steps that it took.
+
+    The same episodes each time: whatever is measured by it is measured by the same number.
+
+    Raises:
+        TargetError: The target failed.
+        SpentError: The run may take no more steps.
+    """
+    envs = task.vector(_ROUND)
+    envs.action_space.seed(0)
+    returns: list[float] = []
+    steps = 0
+    try:
+        while len(returns) < _ROUND * _ROUNDS and steps < _ENOUGH:
+            some, taken = play(envs, lambda _: envs.action_space.sample(), len(returns))
+            returns += some.tolist()
+            steps += taken
+    finally:
+        envs.close()
+    return float(np.mean(returns)), steps
+
+
+def random_steps(length: float) -> int:
+    """Real steps that `random_return` takes at most, of episodes of a length at most."""
+    rounds = min(math.ceil(_ENOUGH / (_ROUND * length)), _ROUNDS) if length else 0
+    return round(rounds * _ROUND * length)
 
 
 class Rollout(NamedTuple):

@@ -256,10 +256,10 @@ def show(artifact: Positional[str]) -> int:
     Args:
         artifact: Name of a shipped environment, or a folder.
     """
-    from gtn_rl.io.artifact import read_config
     from gtn_rl.io.card import render_card
+    from gtn_rl.io.kinds import check
 
-    print(render_card(read_config(artifact)))
+    print(render_card(check(artifact)))
     return 0
 
 

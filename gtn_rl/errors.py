@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class GTNError(Exception):
-    """Base of the library's own errors; the message says what was wrong and what to do."""
+    """Base of the library's own errors; the message says what was wrong and what to do.
+
+    It is one line, whatever it quotes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(GTNError, ValueError):
@@ -32,6 +38,12 @@ class TargetError(GTNError, RuntimeError):
 
 class TrainingDivergedError(GTNError, FloatingPointError):
     """Meta-training met numbers that are not finite; what was learned before is kept."""
+
+
+def one_line(text: object) -> str:
+    """A text with each line break, and the white space around it, as one space."""
+    lines = (line.strip() for line in str(text).splitlines())
+    return " ".join(line for line in lines if line)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -51,9 +51,16 @@ class Stage(Protocol):
     name: str
     """What goes on, in words, for the progress bar."""
 
+    scored: str
+    """Whose return or accuracy an evaluation is, for the progress bar."""
+
     every: int
-    """Outer steps from one checkpoint to the next; what is no part of a checkpoint is forgotten
-    then (`reset`)."""
+    """Outer steps from one evaluation to the next; a checkpoint is written then, and what is no
+    part of it is forgotten (`reset`)."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether a checkpoint holds all of it after any outer step: `reset` forgets nothing."""
 
     competes: bool
     """Whether the teacher with the best evaluation is kept, and not the last one."""

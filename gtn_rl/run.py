@@ -25,6 +25,12 @@ from gtn_rl.state import Progress, State, load_sized, progress_of
 
 _LOG = logging.getLogger(__name__)
 
+_LEFT, _LEFT_MOST = 0.5, 90.0
+"""Share of the minutes, and seconds at most, that stages before the learners' leave to them."""
+
+_SLOW = 5.0
+"""Seconds after which a checkpoint is written between evaluations as well."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -78,6 +84,7 @@ class Run:
         self._begun: Stage | None = None
         self._resumed = False
         self._last = False
+        self._saved = 0.0
 
     @property
     def step(self) -> int:
@@ -110,7 +117,7 @@ class Run:
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage, or go on in the middle of the one that was killed."""
-        self.log.say(stage.name, self.progress.stage, len(self._stages))
+        self.log.say(stage.name, stage.scored, self.progress.stage, len(self._stages))
         with checkpoint.fitting() if self._resumed else nullcontext():
             stage.begin(self.state)
         self._begun, self._resumed = stage, False
@@ -129,6 +136,7 @@ class Run:
             self.progress.dearest = self.progress.exam = (0, 0.0)
             self._evaluate(stage, {}, last=False)
         self._last = self._share(stage) < 1 and self._ends(stage)
+        self._saved = self.progress.seconds
         stage.reset(self.step)
 
     def over(self, stage: Stage) -> bool:
@@ -151,12 +159,15 @@ class Run:
         self._last = not over and self._ends(stage)
         last = over or self._last
         due = last or self.step % stage.every == 0
+        late = stage.steady and self.progress.seconds - self._saved >= _SLOW
         if due:
             self._evaluate(stage, row, last=last)
         else:
             self.log.add(self.progress, row, self.share(stage))
-        if due:
+        if due or late:
             self._save(self, stage)
+            self._saved = self.progress.seconds
+        if due:
             stage.reset(self.step)
 
     def leave(self, stage: Stage) -> None:
@@ -241,7 +252,10 @@ class Run:
         if stage is not None:
             kept, pace = self._kept(stage), seconds / max(real_steps, 1)
             real_steps += self.progress.dearest[0] + kept
-            seconds += self.progress.dearest[1] + max(kept * pace, 2 * self.progress.exam[1])
+            exam = self.progress.exam[1]
+            # Of a step that was never taken it is not known how long it takes.
+            seconds += self.progress.dearest[1] or 3 * exam
+            seconds += max(kept * pace, 2 * exam, exam + self._untimed(stage))
         used = {
             "real steps": real_steps / self._budgets.get("real_steps", math.inf),
             "minutes": seconds / 60 / self._budgets.get("minutes", math.inf),
@@ -254,6 +268,14 @@ class Run:
             return 2 * self.progress.exam[0]
         rest = self._stages[self.progress.stage :]
         return sum(each.reserve(self.state) for each in rest if isinstance(each, Reserving))
+
+    def _untimed(self, stage: Stage) -> float:
+        """Seconds that are kept back for later stages while no learner's training was timed."""
+        timed = isinstance(stage, Reserving) and not stage.reserve(self.state)
+        if timed or self.progress.stage + 1 == len(self._stages):
+            return 0.0
+        budget = 60 * self._budgets.get("minutes", math.inf)
+        return min(_LEFT * budget, _LEFT_MOST)
 
     def _share(self, stage: Stage) -> float:
         return max(stage.shares(self.step).values(), default=0.0)

@@ -19,6 +19,7 @@ from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.errors import ArtifactError, TargetError, TrainingDivergedError, UsageError
 from gtn_rl.io import checkpoint, files
 from gtn_rl.io.artifact import read_config
+from gtn_rl.io.kinds import check
 
 
 def save(env, folder):
@@ -37,6 +38,7 @@ def test_artifacts_of_another_kind_are_told_apart(env, tmp_path):
     }
     for load, own in kinds.items():
         load(own)
+        assert check(own) == read_config(own)
         for other, folder in kinds.items():
             # A reward is also what an environment has.
             if other is not load and (load, other) != (gtn_rl.load_reward, gtn_rl.from_pretrained):
@@ -46,8 +48,9 @@ def test_artifacts_of_another_kind_are_told_apart(env, tmp_path):
         gtn_rl.load_pairs(tmp_path / "pairs", target="Acrobot-v1")
     for load, own in kinds.items():
         (own / "model.safetensors").write_bytes(b"junk")
-        with pytest.raises(ArtifactError, match="corrupt"):
-            load(own)
+        for read in (load, check):
+            with pytest.raises(ArtifactError, match="corrupt"):
+                read(own)
     pairs.wanted.data[0, 0] = torch.nan
     with pytest.raises(ArtifactError, match="wanted is not finite"):
         gtn_rl.save_pairs(pairs, tmp_path / "pairs")

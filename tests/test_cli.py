@@ -41,6 +41,12 @@ def test_train_then_show_then_refuse_then_resume(capsys, tmp_path):
     code, printed, _ = call(capsys, "show", out)
     assert code == 0
     assert "Synthetic CartPole-v1" in printed
+    weights = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(weights[:-1])
+    code, _, error = call(capsys, "show", out)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "corrupt" in error
+    (out / "model.safetensors").write_bytes(weights)
     code, _, error = call(capsys, *command)
     assert code == 2
     assert error.count("\n") == 1
@@ -296,9 +302,11 @@ def test_an_interrupted_comparison_shows_what_there_is_and_goes_on(capsys, tmp_p
     options += ["--no-progress", "--json", tmp_path / "scores.json"]
     whole = gtn_rl.compare("CartPole-v1", seeds=2, **ONE)
     after(3, KeyboardInterrupt(), monkeypatch)
-    code, printed, _ = call(capsys, "compare", "CartPole-v1", *options)
+    code, printed, error = call(capsys, "compare", "CartPole-v1", *options)
     monkeypatch.undo()
     assert code == 130
+    assert error.startswith("4 agents to train\n1 of 4 agents trained, about ")
+    assert "\n2 of 4 agents" in error
     assert "interrupted after 3 of 4 agents; the same command with --resume goes on" in printed
     assert "| A2C | gtn_rl/CartPole-v1 | 20 |" in printed
     assert "| A2C | CartPole-v1 | 20 |" in printed
@@ -348,7 +356,7 @@ def fatal():
 
 
 def test_a_process_that_dies_costs_no_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparing, "random_return", lambda *_: 0.0)
+    monkeypatch.setattr(comparing, "random_return", lambda *_: (0.0, 0))
     out = tmp_path / "scores.json"
     monkeypatch.setenv("SCORES", str(out))
     with pytest.raises(GTNError, match=r"a process died.*__main__.*[12] agents are in") as error:

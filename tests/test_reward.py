@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from probes import assert_slopes
 from stable_baselines3 import A2C, PPO
@@ -139,7 +140,7 @@ def test_a_users_environment_with_discrete_observations(generator):
     box = spaces.utils.flatten_space(spaces.Discrete(48))
     network = RewardNetwork(box, spaces.Discrete(4), form="state")
     randomise(network, generator)
-    env = LearnedReward(gym.make("CliffWalking-v1"), network)
+    env = LearnedReward(CliffWalkingEnv(), network)
     env.reset(seed=0)
     observation, reward, *_ = env.step(0)
     seen = torch.zeros(1, 1, 48)

@@ -17,7 +17,9 @@ import torch
 from probes import Probe
 
 import gtn_rl
+from gtn_rl import run as engine
 from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
+from gtn_rl.envs.targets import describe, random_return, random_steps
 from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.io import checkpoint
 from gtn_rl.io.files import locked
@@ -120,7 +122,10 @@ def test_a_run_has_four_stages_and_its_result_knows_what_was_measured(whole):
     assert {row["stage"] for row in result.rows} == {0, 1, 2, 3}
     assert set(result.scores) == {"random", "optimal", "stock-a2c", "stock-dqn"}
     # By chance half of 20 steps are right; nearly all are once it is learned.
-    assert result.scores["random"] == pytest.approx(10, abs=2)
+    assert result.scores["random"] == pytest.approx(10, abs=0.7)
+    # A comparison measures random agents by the same hundred episodes.
+    assert random_return(describe(Side)) == (result.scores["random"], 100 * 20)
+    assert [random_steps(length) for length in (0, 20, 200, 1000)] == [0, 2_000, 12_000, 20_000]
     assert result.scores["optimal"] > 19
     kinds = [result.scores[f"stock-{name}"] for name in ("a2c", "dqn")]
     assert result.score == pytest.approx(np.mean(kinds), abs=1e-5)
@@ -185,6 +190,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(stage, calls, whole, tmp_pat
     with pytest.raises(Killed):
         run(out=tmp_path / "run")
     monkeypatch.undo()
+    # What was done is not made again.
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt")["progress"]
+    assert saved["stage"] == list(STAGES).index(stage)
+    assert saved["step"] == (20 if stage == "pretrain" and calls else calls)
     assert_same(run(out=tmp_path / "run", resume=True), whole[0])
     kept, other = (folder / "model.safetensors" for folder in (tmp_path / "run", whole[1]))
     assert kept.read_bytes() == other.read_bytes()
@@ -209,6 +218,19 @@ def test_one_that_is_killed_after_every_checkpoint_does_too(whole, tmp_path, mon
     # One for each stage at its end, and inside; the quick judges are patched for the module.
     assert sittings > 9
     assert_same(run(out=tmp_path / "run", resume=True), whole[0])
+
+
+def test_a_slow_outer_step_is_kept_between_evaluations(tmp_path, monkeypatch):
+    config = replace(CONFIG, outer=replace(CONFIG.outer, steps=3, every=3))
+    uninterrupted = run(config)
+    monkeypatch.setattr(engine, "_SLOW", 0.0)
+    die(monkeypatch, "teach", 2, Killed())
+    with pytest.raises(Killed):
+        run(config, tmp_path / "run")
+    monkeypatch.undo()
+    # The first two generations are not made again.
+    die(monkeypatch, "teach", 1, AssertionError())
+    assert_same(run(config, tmp_path / "run", resume=True), uninterrupted)
 
 
 def test_the_meta_gradient_goes_on_too(tmp_path, monkeypatch):
@@ -317,10 +339,10 @@ def test_two_runs_in_one_folder_are_refused_and_a_foreign_checkpoint_too(whole, 
 class Slow(Side):
     """Each step takes 50 ms of a clock of its own."""
 
-    now = 0.0
+    now, pause = 0.0, 0.05
 
     def step(self, action):
-        Slow.now += 0.05
+        Slow.now += Slow.pause
         return super().step(action)
 
 
@@ -338,6 +360,26 @@ def test_a_slow_environment_is_left_at_the_deadline_and_goes_on(
     gtn_rl.from_pretrained(tmp_path / "run", target="Slow")
     config = replace(CONFIG, max_minutes=1e4)
     assert_same(run(config, tmp_path / "run", target=Slow, resume=True), whole[0])
+
+
+def test_minutes_are_kept_back_for_showing_and_judging(monkeypatch):
+    """What learners take is not known while none was trained, and pretraining would take all."""
+    monkeypatch.setattr("time.perf_counter", lambda: Slow.now)
+    monkeypatch.setattr(Slow, "now", 0.0)
+    judge = teach.TeachLearners.judge
+
+    def slow(self, *args):
+        Slow.now += 12.0
+        return judge(self, *args)
+
+    monkeypatch.setattr(teach.TeachLearners, "judge", slow)
+    monkeypatch.setattr(Slow, "pause", 0.001)
+    longer = replace(CONFIG.pretrain, real_steps=100_000)
+    result = run(replace(CONFIG, max_minutes=1.0, pretrain=longer), target=Slow)
+    assert result.stopped == "minutes"
+    assert result.seconds <= 60
+    assert "stock-dqn" in result.scores
+    assert result.teacher.num_phases == 1
 
 
 def test_with_a_larger_budget_a_run_goes_on_as_if_it_had_had_it(whole, tmp_path):
@@ -373,7 +415,7 @@ def test_same_seed_same_run_and_no_global_seed(whole):
 class Counting:
     """A stage whose teacher is moved by 1 each step, and whose scores are given."""
 
-    name, every = "counting", 1
+    name, scored, every, steady = "counting", "numbers", 1, True
 
     def __init__(self, scores, competes=True):
         self.scores, self.competes, self.said = scores, competes, []

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from probes import Probe
+from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
+from probes import Probe, Side
 
 from gtn_rl.config import Pretrain, Search, TrainConfig
 from gtn_rl.envs.actions import make_actions
@@ -66,6 +67,16 @@ def test_the_search_finds_the_goal_of_mountain_car():
     assert state.teacher.std[0] > 0.15
     assert greedy("MountainCar-v0", state.teacher, horizon=1000) > -999
     assert state.returns["random"] == -200
+
+
+@pytest.mark.parametrize(("reward", "said"), [(0.0, True), (None, False)])
+def test_the_search_says_at_once_that_no_return_differs(reward, said, caplog):
+    class Given(Side):
+        def reward(self, action):
+            return super().reward(action) if reward is None else reward
+
+    staged(Given, TrainConfig(search=Search(8, 2)), search.Search)
+    assert ("8 different policies all have the same return (0)" in caplog.text) == said
 
 
 def test_a_shared_best_return_is_nothing_to_climb():
@@ -288,7 +299,7 @@ def test_the_search_leaves_a_plateau_by_novelty():
     """CliffWalking: whoever stands still does best, until one reaches the goal."""
 
     def cliff():
-        limited = gym.wrappers.TimeLimit(gym.make("CliffWalking-v1"), 100)
+        limited = gym.wrappers.TimeLimit(CliffWalkingEnv(), 100)
         return gym.wrappers.FlattenObservation(limited)
 
     config = replace(TrainConfig(seed=3, target_return=-14.0), search=Search(96, 100))

@@ -443,7 +443,8 @@ def test_the_command_trains_saves_and_refuses_to_overwrite(capsys, tmp_path):
     command = ["supervised", "digits", "--out", out, *SHORT.split()]
     code, printed, _ = call(capsys, *command)
     assert code == 0
-    assert "of the test set right" in printed
+    assert "% of the test set right after 2 steps, who always guesses the commonest" in printed
+    assert "--teacher real, with another --out" in printed
     content = json.loads((out / "config.json").read_text())
     assert content["training"]["outer_steps"] == 4
     assert 0 <= content["results"]["test"] <= 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +20,11 @@ from tqdm import tqdm
 
 from gtn_rl import bounds
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import Factory, describe, play
+from gtn_rl.envs.targets import Factory, Target, describe, random_return
 from gtn_rl.errors import GTNError, UsageError
 from gtn_rl.evaluation.stats import Summary, summarize
 from gtn_rl.evaluation.verdict import verdict
-from gtn_rl.inner.stock import greedy_returns, side_by_side
+from gtn_rl.inner.stock import greedy_returns
 from gtn_rl.io.artifact import canonical, locate, read_config, target_of
 from gtn_rl.io.files import locked, write_text
 from gtn_rl.io.kinds import from_pretrained
@@ -186,7 +187,8 @@ def compare(
         first_seed: Seed of the first agent.
         out: JSON file that is written after each agent.
         resume: Go on with what that file holds.
-        progress_bar: Whether to show a progress bar.
+        progress_bar: Whether to show a progress bar; without it lines say how far it is, if there
+            is `out`.
 
     Raises:
         ArtifactError: Nothing usable under that name.
@@ -210,7 +212,7 @@ def compare(
         check_action_space(algorithm, env.action_space)
     # All that can fail does so before anything is spent.
     target = target or target_of(name, config)
-    _check_target(env, target, jobs)
+    task = _checked(env, target, jobs)
     path = None if out is None else Path(out)
     if path is None and resume:
         raise UsageError("resume needs out, the file to go on with")
@@ -224,7 +226,7 @@ def compare(
         for kind in kinds
     ]
     known = config.get("results", {}).get("returns", {})
-    beside = {"random": random_return(target, episodes, first_seed)}
+    beside = {"random": random_return(task)[0]}
     beside |= {name: value for name, value in known.items() if name == "optimal"}
 
     def sofar(stopped: str = "") -> Comparison:
@@ -245,11 +247,20 @@ def compare(
                 _mapping(jobs) as mapped,
             ):
                 results = mapped(_run_one, [task for _, task in tasks])
-                for (number, _), (returns, seconds) in zip(tasks, results, strict=True):
+                said = out is not None and not progress_bar
+                clock = time.perf_counter()
+                if said:
+                    print(f"{len(tasks)} agents to train", file=sys.stderr, flush=True)
+                pairs = zip(tasks, results, strict=True)
+                for done, ((number, _), (returns, seconds)) in enumerate(pairs, 1):
                     cells[number] = cells[number].after(returns, seconds)
                     if path is not None:
                         sofar().save(path)
                     bar.update()
+                    if said and (done == 1 or done % seeds == 0):
+                        left = (time.perf_counter() - clock) * (len(tasks) / done - 1)
+                        text = f"{done} of {len(tasks)} agents trained, about {left:.0f} s left"
+                        print(text, file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             count = sum(len(cell.returns) for cell in cells)
             return sofar(f"interrupted after {count} of {len(cells) * seeds} agents")
@@ -263,8 +274,8 @@ def compare(
     return sofar()
 
 
-def _check_target(env: SyntheticEnv, target: str | Factory, jobs: int) -> None:
-    """Nothing, if a target can be made, is one for the artifact, and can be sent to processes."""
+def _checked(env: SyntheticEnv, target: str | Factory, jobs: int) -> Target:
+    """A target that can be made, is one for the artifact, and can be sent to processes."""
     try:
         task = describe(target)
     except UsageError as error:
@@ -281,6 +292,7 @@ def _check_target(env: SyntheticEnv, target: str | Factory, jobs: int) -> None:
             f"{task.id} cannot be sent to other processes ({why}): use jobs=1, or a function at "
             "the top of a module"
         )
+    return task
 
 
 def _check_writable(path: Path, *, resume: bool) -> None:
@@ -326,17 +338,6 @@ def _known(
 
 def _real(target: str | Factory) -> gym.Env[Any, Any]:
     return gym.make(target) if isinstance(target, str) else target()
-
-
-def random_return(target: str | Factory, episodes: int, seed: int) -> float:
-    """Mean real return of agents that act at random."""
-    envs = side_by_side(target, episodes)
-    try:
-        envs.action_space.seed(seed)
-        returns, _ = play(envs, lambda _: envs.action_space.sample(), seed)
-        return float(returns.mean())
-    finally:
-        envs.close()
 
 
 def parse_algorithm(text: str, steps: int) -> tuple[str, int]:

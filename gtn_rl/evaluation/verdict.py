@@ -30,6 +30,12 @@ def verdict(
     """
     agents = {name: value for name, value in scores.items() if name not in _KNOWN}
     random, optimal = (scores.get(name, math.nan) for name in ("random", "optimal"))
+    if alike(scores, rows):
+        return (
+            f"All returns on {target} so far are the same ({digits(random)}), those of "
+            "random agents too: there is nothing to learn from. Check its reward; if it is rare, "
+            "give one that comes sooner in a wrapper (--wrap), or a trained agent (--expert)."
+        )
     if not agents:
         return f"{unjudged(target, rows)} The same command with a larger one and --resume goes on."
     listed = listed_returns(agents)
@@ -59,6 +65,14 @@ def verdict(
             how = "the same" if agents[name] == value else how
             text += f" {short(name)} with as many steps in the real one has {how}: {digits(value)}."
     return text
+
+
+def alike(scores: Mapping[str, float], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no return of a run, random agents' among them, differs from another of its stage."""
+    names = ("return", "return_best", "evaluation", "evaluation_min")
+    seen = {(row["stage"], row[name]) for row in rows for name in names if name in row}
+    same = len(seen) == len({stage for stage, _ in seen}) and len(set(scores.values())) == 1
+    return bool(seen) and same and "random" in scores
 
 
 def unjudged(target: str, rows: Sequence[Mapping[str, Any]]) -> str:

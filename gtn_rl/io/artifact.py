@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gtn_rl.errors import ArtifactError, GTNError, UsageError, did_you_mean
+from gtn_rl.errors import ArtifactError, GTNError, UsageError, did_you_mean, one_line
 from gtn_rl.io.card import render_card
 from gtn_rl.io.files import opened, write_bytes, write_text
 from gtn_rl.io.schema import KINDS, plain
@@ -198,15 +199,27 @@ def load(folder: Path, shapes: Shapes, make: Callable[[dict[str, Tensor]], M]) -
     """
     import numpy as np
     import torch
-    from safetensors import SafetensorError
 
     default = torch.get_default_dtype()
+    with _reading(folder):
+        tensors = read_weights(folder, shapes)
+        try:
+            torch.set_default_dtype(torch.float32)
+            # Bounds that single precision cannot hold are infinite.
+            with np.errstate(over="ignore"):
+                module = make(tensors)
+            module.load_state_dict(tensors)
+        finally:
+            torch.set_default_dtype(default)
+    return module.requires_grad_(False)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
-        tensors = _read_weights(folder / "model.safetensors", shapes)
-        torch.set_default_dtype(torch.float32)
-        with np.errstate(over="ignore"):  # Bounds that single precision cannot hold are infinite.
-            module = make(tensors)
-        module.load_state_dict(tensors)
+        yield
     except GTNError:
         raise
     except (
@@ -214,15 +227,18 @@ def load(folder: Path, shapes: Shapes, make: Callable[[dict[str, Tensor]], M]) -
         OverflowError,
     ) as error:  # fmt: skip
         raise _corrupt(folder, error) from error
-    finally:
-        torch.set_default_dtype(default)
-    return module.requires_grad_(False)
 
 
-def _read_weights(path: Path, shapes: Shapes) -> dict[str, Tensor]:
+def read_weights(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
+    """The tensors of an artifact.
+
+    Raises:
+        ArtifactError: They are missing, corrupt, or not those of `config.json`.
+    """
     from safetensors.torch import load as decode
 
-    with opened(path, _MOST_WEIGHTS) as (file, size):
+    path = folder / "model.safetensors"
+    with _reading(folder), opened(path, _MOST_WEIGHTS) as (file, size):
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if length > min(_MOST_HEADER, size - 8):
@@ -237,8 +253,8 @@ def _read_weights(path: Path, shapes: Shapes) -> dict[str, Tensor]:
         if 8 + length + 4 * numbers != size:
             raise ValueError(f"{path.name} has not the size that its header says")
         tensors = decode(start + text + file.read(size))
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("it holds numbers that are not finite")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("it holds numbers that are not finite")
     return tensors
 
 
@@ -257,9 +273,9 @@ def _check_shapes(found: Mapping[str, Any], wanted: Shapes) -> None:
 
 
 def _corrupt(folder: Path, error: Exception) -> ArtifactError:
-    first = (str(error).strip().splitlines() or [""])[0]
     return ArtifactError(
-        f"{folder} is corrupt ({type(error).__name__}: {first:.300}): train or save it again"
+        f"{folder} is corrupt ({type(error).__name__}: {one_line(error):.300}): train or save it "
+        "again"
     )
 
 

@@ -16,7 +16,7 @@ from gtn_rl.envs.presentation import FIELDS, Phase, decode
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError
-from gtn_rl.io.artifact import Shapes, load, locate, read_config, save
+from gtn_rl.io.artifact import Shapes, load, locate, read_config, read_weights, save
 from gtn_rl.modes.pairs import Pairs
 from gtn_rl.networks import MLP
 
@@ -222,6 +222,23 @@ def _pairs_shapes(config: Mapping[str, Any]) -> Shapes:
         "mean": (size,), "std": (size,), "normal": (count, size), "wanted": (count, actions),
         "log_rates": (config["steps"],),
     }  # fmt: skip
+
+
+def check(name_or_path: str | Path) -> dict[str, Any]:
+    """What `config.json` says of an artifact of any kind, whose weights are sound too.
+
+    Raises:
+        ArtifactError: Nothing there, or something unreadable.
+    """
+    from gtn_rl.supervised.artifact import teacher_shapes
+
+    config = read_config(name_or_path)
+    shapes = {
+        "environment": _environment_shapes, "reward": _reward_shapes, "pairs": _pairs_shapes,
+        "teacher": teacher_shapes,
+    }  # fmt: skip
+    read_weights(locate(name_or_path), shapes[config["kind"]](config))
+    return config
 
 
 def _basis(

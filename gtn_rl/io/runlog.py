@@ -67,6 +67,7 @@ class RunLog:
     ) -> None:
         self._columns, self._shown = columns, shown
         self._last: dict[str, Any] = {}
+        self._best = "best"
         self._path = None if folder is None else folder / "log.csv"
         if self._path is not None:
             lines = [",".join(columns)]
@@ -80,8 +81,9 @@ class RunLog:
         )
         self._quiet = not progress and folder is not None
 
-    def say(self, what: str, stage: int, stages: int) -> None:
-        """Show which stage of how many is on."""
+    def say(self, what: str, scored: str, stage: int, stages: int) -> None:
+        """Show which stage of how many is on, and whom its evaluations are of."""
+        self._best, self._last = f"best of {scored}", {}
         self._bar.set_description(f"{stage + 1}/{stages} {what}" if stages > 1 else what)
         if self._quiet:
             print(f"{stage + 1}/{stages} {what}", file=sys.stderr, flush=True)
@@ -114,7 +116,7 @@ class RunLog:
         # While learners are trained for agreement no episode of theirs ends.
         last = {name: self._last[name] for name in self._shown if name in self._last}
         if math.isfinite(progress.best):
-            last["best"] = progress.best
+            last[self._best] = progress.best
         texts = [f"{name} {_short(value)}" for name, value in last.items()]
         self._bar.set_postfix_str(", ".join(texts).replace("_", " "), refresh=False)
         self._bar.update(min(used, 1.0) - self._bar.n)

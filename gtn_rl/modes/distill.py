@@ -96,7 +96,7 @@ def stages_of(target: str | Factory, task: Target, config: DistillConfig) -> lis
         stages = [*find_policy(task, settings), Imitate(task, actions, config, teach)]
     if config.outer.steps:
         stages.append(teaching())
-    return [*stages, judging(teaching(), config.seed)]
+    return [*stages, judging(teaching(), task, config.seed)]
 
 
 def clone_returns(

@@ -85,7 +85,7 @@ def train_reward(
         *find_policy(task, config, pretrain=form == "action"),
         Once("making a reward network", make=lambda state: _first(blank, state.teacher)),
         *([_teaching(target, task, config)] if config.outer.steps else []),
-        judging(_teaching(target, task, config), config.seed),
+        judging(_teaching(target, task, config), task, config.seed),
     ]
     folder = checkpoint.prepare(out, resume=resume)
     return go(

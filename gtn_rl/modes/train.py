@@ -81,7 +81,7 @@ def stages_of(
         stages.append(learn_dynamics(task, config))
     if config.outer.steps:
         stages.append(TeachLearners(target, task, config))
-    return [*stages, judging(TeachLearners(target, task, config), config.seed)]
+    return [*stages, judging(TeachLearners(target, task, config), task, config.seed)]
 
 
 def find_policy(task: Target, config: TrainConfig, *, pretrain: bool = True) -> list[Stage]:

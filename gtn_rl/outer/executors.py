@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.targets import Factory, describe
-from gtn_rl.errors import MissingExtraError, UsageError
+from gtn_rl.errors import MissingExtraError, UsageError, one_line
 from gtn_rl.inner.fitness import Fitness
 from gtn_rl.outer.evolution import Executor, Generation
 from gtn_rl.outer.pool import end, make_pool, unsendable
@@ -108,6 +108,11 @@ def _complete(
     return torch.tensor([values.get(member, lost) for member in range(population)]), steps
 
 
+def _said(error: BaseException) -> str:
+    """An error in one line; the end of what Ray says, where the worker's traceback ends."""
+    return f"{type(error).__name__}: {one_line(error)[-500:]}"
+
+
 class Processes:
     """A pool of processes on this machine; one that dies or hangs is replaced.
 
@@ -133,7 +138,7 @@ class Processes:
                 if error is None:
                     yield Outcome(members, *future.result())
                 else:
-                    yield Outcome(members, [], 0, f"{type(error).__name__}: {error}")
+                    yield Outcome(members, [], 0, _said(error))
             if broken:
                 self.close()
                 self._pool = make_pool(self._workers)
@@ -198,8 +203,7 @@ class Ray:
                 try:
                     yield Outcome(members, *self._ray.get(ref))
                 except self._ray.exceptions.RayError as error:
-                    last = str(error).strip().splitlines()[-1]
-                    yield Outcome(members, [], 0, f"{type(error).__name__}: {last}")
+                    yield Outcome(members, [], 0, _said(error))
 
         return _complete(generation.strategy.population, self._workers, attempt, self._retries)
 

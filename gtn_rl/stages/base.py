@@ -63,9 +63,10 @@ class Once:
             stage has no step at all if not given.
         make: The teacher, if it is to be another one.
         reserve: Real steps of `act` at most.
+        scored: Whose return `act` measures.
     """
 
-    every, competes = 1, True
+    every, competes, steady = 1, True, True
     reset = close = ignore
     train, converged = unchanged, never
     state_dict, load_state_dict = saving("_row")
@@ -76,8 +77,10 @@ class Once:
         act: Callable[[State], tuple[dict[str, float], int]] | None = None,
         make: Callable[[State], nn.Module] = lambda state: state.teacher,
         reserve: Callable[[State], int] = lambda _: 0,
+        scored: str = "",
     ) -> None:
         self.name, self._act, self._make, self.reserve = name, act, make, reserve
+        self.scored = scored
 
     def begin(self, state: State) -> None:
         self._state, self.estimator = state, Keep(self._make(state))

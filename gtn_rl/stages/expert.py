@@ -17,7 +17,7 @@ from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import Actions
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, Target
-from gtn_rl.errors import UsageError
+from gtn_rl.errors import UsageError, one_line
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator
 from gtn_rl.spaces import as_space, first_action, halves
@@ -62,8 +62,8 @@ def load_expert(text: str, task: Target) -> Policy:
     try:
         agent = kind.load(file, device="cpu")
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{file} is no agent of {name}: {first}") from error
+        why = one_line(error)[:500] or type(error).__name__
+        raise UsageError(f"{file} is no agent of {name}: {why}") from error
     if agent.observation_space.shape != task.observation_space.shape or (
         type(agent.action_space) is not type(task.action_space)
     ):
@@ -140,7 +140,8 @@ class ImitateExpert:
     actions: Actions
     config: TrainConfig
     expert: Policy
-    name, every, competes = "imitating the expert", 1, True
+    name, scored, every, competes = "imitating the expert", "its policy", 1, True
+    steady = True
     reset, train, converged = ignore, unchanged, never
     state_dict, load_state_dict = saving("_met", "_returns", "_length", "_gain")
 

@@ -37,7 +37,7 @@ class Imitate:
     cloned policies go, when they are evaluated, they must know what to do (Ross et al. 2011).
     """
 
-    name, competes = "imitating the expert", True
+    name, scored, competes, steady = "imitating the expert", "fresh policies", True, True
     reset = end = ignore
     converged = never
     state_dict, load_state_dict = saving("_visited")

@@ -158,6 +158,8 @@ class Pretrain:
     name: str = "pretraining the optimal policy"
     every: int = 20
     competes: bool = True
+    scored: str = "the policy"
+    steady: bool = False
 
     state_dict, load_state_dict = saving(
         "_used", "_best_at", "_smooth", "_best", "_score", "_length", "_robust", "_visited",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.seeding import derive, generator, log_uniform
 from gtn_rl.stages.base import goal_of, ignore, nothing, returns_of, untrained
 from gtn_rl.state import State, saving
+
+_LOG = logging.getLogger(__name__)
 
 _GAINS = (0.3, 3.0)
 """Bounds of the initial reach of continuous actions: some tasks need bold ones, some timid."""
@@ -116,14 +119,15 @@ class Search:
     task: Target
     actions: Actions
     config: TrainConfig
-    name, every, competes = "searching a start", 1, True
+    name, scored, every, competes, steady = "searching a start", "candidates", 1, True, True
     reset, evaluate = ignore, nothing
-    state_dict, load_state_dict = saving("_random")
+    state_dict, load_state_dict = saving("_random", "_alike")
 
     def begin(self, state: State) -> None:
         self.estimator = Mutation(self.task, self.config)
-        self._counted = 0
+        self._state, self._counted = state, 0
         self._random: float | None = None
+        self._alike = True
         self._real: dict[bool, RealEnvs] = {}
         self._closed = 0
 
@@ -139,8 +143,18 @@ class Search:
         """Real returns, of longer episodes where those of the task's own are all the same."""
         seed = derive(self.config.seed, _STREAM, 2, step)
         found = self._play(trained, seed, longer=False)
+        assert self._random is not None
+        self._alike &= bool((found.returns == self._random).all())
         if self.task.horizon is not None and found.ahead.float().mean() < 0.05:
-            return self._play(trained, seed, longer=True)
+            found = self._play(trained, seed, longer=True)
+            self._alike &= bool((found.returns == found.returns[0]).all())
+        if self._alike and step == 0:
+            _LOG.warning(
+                "%s: random agents and %d different policies all have the same return (%g): there "
+                "is nothing to learn from yet. The search goes on, since a reward may be rare; if "
+                "it is always the same nothing can be learned: check it, or give --expert",
+                self.task.id, len(found.returns), self._random,
+            )  # fmt: skip
         return found
 
     def _play(self, population: SyntheticEnv, seed: int, *, longer: bool) -> Found:
@@ -175,7 +189,8 @@ class Search:
             discrete = isinstance(self.task.action_space, spaces.Discrete)
             returns, _ = returns_of(real, act, seed, source if discrete else None)
             self._closed += real.steps
-        self._random = float(returns.mean())
+        self._random = self._state.returns["random"] = float(returns.mean())
+        self._alike = bool((returns == returns[0]).all())
         seen = Seen(1, self.task.observation_space.shape[0])
         seen.add(torch.cat(met).unsqueeze(0))
         self.estimator.mean, self.estimator.std = seen.moments(torch.tensor([0]))
@@ -194,8 +209,6 @@ class Search:
 
     def end(self, state: State) -> None:
         state.teacher = self.estimator.teacher
-        if self._random is not None:
-            state.returns["random"] = self._random
 
     def close(self) -> None:
         for real in self._real.values():

@@ -105,7 +105,7 @@ class SearchPairs:
     task: Target
     actions: Actions
     config: DistillConfig
-    name, every, competes = "searching a start", 1, True
+    name, scored, every, competes, steady = "searching a start", "candidates", 1, True, True
     reset = close = ignore
     evaluate, converged = nothing, never
     state_dict, load_state_dict = saving("_random", "_known")

@@ -15,9 +15,10 @@ from gtn_rl.agents.learners import Student
 from gtn_rl.agents.losses import sharpness
 from gtn_rl.config import TrainConfig
 from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.allowance import left
 from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
-from gtn_rl.envs.targets import RealEnvs, Target
+from gtn_rl.envs.targets import RealEnvs, Target, random_return, random_steps
 from gtn_rl.evaluation.stats import interquartile_mean
 from gtn_rl.inner.fitness import Fitness, Teach, episodes_of, in_synthetic
 from gtn_rl.inner.objective import Critic, collect, surrogate
@@ -64,6 +65,7 @@ class TeachLearners:
         learners: int = 0, *, epochs: int = 1, averaging: float = 0.9,
     ) -> None:  # fmt: skip
         self.name, self.every, self.competes = "teaching learners", config.outer.every, True
+        self.scored = "fresh learners"
         self._target, self._task, self._config = target, task, config
         self._own, self._count = teach, learners or config.num_learners
         self._epochs, self._averaging = epochs, averaging
@@ -83,6 +85,10 @@ class TeachLearners:
     def begin(self, state: State) -> None:
         self.begin_judging(state)
         self.estimator: Estimator = self._estimator(state)
+
+    @property
+    def steady(self) -> bool:
+        return self._real is None
 
     def begin_judging(self, state: State) -> None:
         """Take what it needs to judge a teacher, but no estimator and no workers."""
@@ -284,16 +290,27 @@ class TeachLearners:
             self._critic.optimizer.load_state_dict(state["critic_optimizer"])
 
 
-def judging(teaching: TeachLearners, seed: int) -> Once:
-    """The last stage: fresh learners of the finished teacher, by which nothing was chosen."""
+def judging(teaching: TeachLearners, task: Target, seed: int) -> Once:
+    """The last stage: fresh learners of the finished teacher, by which nothing was chosen.
+
+    Random agents too, by more episodes than the search needs, as long as the budget has them.
+    """
+
+    def random(state: State) -> int:
+        return random_steps(task.horizon or state.length)
 
     def act(state: State) -> tuple[dict[str, float], int]:
         teaching.begin_judging(state)
         try:
-            scores = teaching.judge(state.teacher, derive(seed, _FINAL))
+            scores, steps = teaching.judge(state.teacher, derive(seed, _FINAL)), 0
         finally:
             teaching.close()
+        if random(state) <= left():
+            state.returns["random"], steps = random_return(task)
         kinds = [value for name, value in scores.items() if "_of_" in name]
-        return scores | {"evaluation": sum(kinds) / len(kinds)}, teaching.spent()
+        return scores | {"evaluation": sum(kinds) / len(kinds)}, teaching.spent() + steps
 
-    return Once("judging the result", act, reserve=teaching.reserve)
+    def reserve(state: State) -> int:
+        return teaching.reserve(state) + random(state)
+
+    return Once("judging the result", act, reserve=reserve, scored="fresh learners")

@@ -89,6 +89,11 @@ def saved_task(folder: str | Path) -> str:
     return str(read_config(folder, "teacher")["data"]["name"])
 
 
+def teacher_shapes(content: Mapping[str, Any]) -> Shapes:
+    """Of the weights of the teacher that `config.json` describes."""
+    return _shapes(content["data"], _settings("config.json", content["config"]))
+
+
 def _settings(folder: str | Path, saved: Mapping[str, Any]) -> SupervisedConfig:
     given: dict[str, Any] = {
         field.name: tuple(value) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from gtn_rl import bounds
 from gtn_rl.cli import Flat, Place, fitted
 from gtn_rl.supervised import SupervisedConfig, load, load_teacher, saved_task, train
+from gtn_rl.supervised.data import Data
 
 _DEFAULT: Any = SupervisedConfig()
 
@@ -28,13 +29,26 @@ def supervised(
             files or CIFAR-10's.
         size: Height and width to which images in class folders are scaled.
     """
-    result = place.run(train, data, config=config, size=size)
-    said = (
-        f"fresh learners after {config.inner_steps} steps: "
-        f"{result.scores.get('validation', math.nan):.1f} % of the validation and "
-        f"{result.scores.get('test', math.nan):.1f} % of the test set right"
-    )
+    known = load(data, size, progress_bar=place.progress)
+    result = place.run(train, known, config=config)
+    said = verdict(known, config, result.scores)
     return place.report(result, "supervised", data, said, "")
+
+
+def verdict(data: Data, config: SupervisedConfig, scores: Mapping[str, float]) -> str:
+    """How classifiers do that a teacher trained, beside one that knows no input, in words."""
+    if "test" not in scores:
+        return "No classifier was judged: the run ended before. --resume goes on."
+    commonest = data.train.labels.bincount(minlength=data.classes).argmax()
+    guessed = 100 * float((data.test.labels == commonest).double().mean())
+    gained = "It teaches" if scores["test"] > guessed else "It teaches nothing"
+    text = (
+        f"{gained}: fresh classifiers have {scores['test']:.1f} % of the test set right after "
+        f"{config.inner_steps} steps, who always guesses the commonest class has {guessed:.1f} %"
+    )
+    if config.teacher == "real":
+        return f"{text}."
+    return f"{text}; --teacher real, with another --out, says what as many real examples teach."
 
 
 def search(

@@ -62,7 +62,7 @@ class Scheduled:
         options: Of the meta-gradient.
     """
 
-    competes = False
+    scored, competes, steady = "classifiers", False, True
 
     def __init__(
         self, problem: Problem, data: Data, config: SupervisedConfig, *, steps: int, every: int,
