@@ -252,7 +252,7 @@ def test_mutated_artifacts_load_or_are_refused_in_one_line(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     from fuzz import fuzz
 
-    assert 0 < fuzz(300, seed=7)["usable"] < 300
+    assert 0 < fuzz(cases=300, seed=7)["usable"] < 300
 
 
 def test_a_strangers_target_is_not_imported(env, tmp_path, monkeypatch):
