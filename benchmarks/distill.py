@@ -71,7 +71,7 @@ def main(
     *, variants: tuple[str, ...] = ("cartpole-4x50", "cartpole-4x1", "cartpole-2x50"),
     seeds: int = 5, policies: int = 20, episodes: int = 20, out: Path = Path("runs/distill"),
 ) -> None:  # fmt: skip
-    """Outer seeds of each variant, fresh policies of each network for each, episodes of those."""
+    """Outer seeds of a variant, policies of a network for each, episodes of those."""
     torch.set_num_threads(1)
     lines = []
     for variant in variants:

@@ -18,15 +18,14 @@ import numpy as np
 import torch
 import tyro
 from common import RESULTS, keep, measured, read, table
+from scipy.stats import kendalltau, spearmanr
 
 from gtn_rl.supervised import load_teacher
 from gtn_rl.supervised.search import (
     RealTraining,
-    kendall,
     naswot_scores,
     proxy_scores,
     real_scores,
-    spearman,
 )
 from gtn_rl.supervised.space import candidates, latency_us, parameters_of
 
@@ -56,11 +55,8 @@ def correlations(rows: list[dict[str, Any]]) -> str:
     truth = np.array([row["truth"] for row in rows])
     half, lines = truth >= np.median(truth), []
     for name, (scores, seconds) in columns(rows).items():
-        numbers = (
-            spearman(scores, truth),
-            kendall(scores, truth),
-            spearman(scores[half], truth[half]),
-        )
+        found = spearmanr(scores, truth), kendalltau(scores, truth)
+        numbers = [x.statistic for x in (*found, spearmanr(scores[half], truth[half]))]
         top = truth[np.argsort(-scores)[:3]].max()
         lines.append((name, *(f"{x:.2f}" for x in numbers), f"{top:.1f}", f"{seconds.mean():.2f}"))
     head = "proxy|Spearman:|Kendall:|Spearman, better half:|truth of its best 3:|CPU s each:"

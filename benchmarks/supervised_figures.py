@@ -16,11 +16,11 @@ import tyro
 from common import RESULTS, measured
 from matplotlib.figure import Figure
 from nas import POINTS, RATE, columns
+from scipy.stats import spearmanr
 from supervised import TEACHERS
 
 from gtn_rl.io.artifact import read_config
 from gtn_rl.supervised import load_teacher
-from gtn_rl.supervised.search import spearman
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG copy)"}
@@ -86,7 +86,7 @@ def networks(rows: list[dict[str, Any]]) -> Figure:
     first.legend(frameon=False, loc="lower right")
     for axis, (name, scores) in zip(axes, panels.items(), strict=True):
         axis.scatter(scores, truth, s=12)
-        axis.set(title=f"rank correlation {spearman(scores, truth):.2f}", xlabel=name)
+        axis.set(title=f"rank correlation {spearmanr(scores, truth).statistic:.2f}", xlabel=name)
         axis.set_xscale("log" if name == "parameters" else "linear")
     for axis in (first, *axes):
         axis.spines[["top", "right"]].set_visible(False)

@@ -408,9 +408,6 @@ class Counting:
     def converged(self, step):
         return False
 
-    def spent(self):
-        return 1
-
     def end(self, state):
         self.said.append("end")
 

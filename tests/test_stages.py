@@ -1,6 +1,5 @@
 """Stages on tasks with known answers: search, pretraining, how a lesson is shown, judging."""
 
-from dataclasses import replace
 from functools import partial
 
 import gymnasium as gym
@@ -259,16 +258,3 @@ def test_what_an_environment_lacks_is_said():
             describe("Lacking-v0")
     finally:
         gym.registry.pop("Lacking-v0")
-
-
-@pytest.mark.slow
-def test_the_search_leaves_a_plateau_by_novelty():
-    """CliffWalking: whoever stands still does best, until one reaches the goal."""
-
-    def cliff():
-        limited = gym.wrappers.TimeLimit(gym.make("CliffWalking-v1"), 100)
-        return gym.wrappers.FlattenObservation(limited)
-
-    config = replace(TrainConfig(seed=3, target_return=-14.0), search=Search(96, 100))
-    state, _ = staged(cliff, config, search.Search)
-    assert greedy(cliff, state.teacher, 5) > -100

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_rl.agents.classifier import Classifiers, cross_entropy
+from gtn_rl.envs.allowance import count
 from gtn_rl.outer.meta_gradient import Objective
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.augment import augmented
@@ -35,7 +36,7 @@ class Classification:
     name = "teaching classifiers"
 
     def __init__(self, data: Data, config: SupervisedConfig) -> None:
-        self.data, self.config, self.examples = data, config, 0
+        self.data, self.config = data, config
 
     def train(self, teacher: nn.Module, step: int) -> list[Classifiers]:
         """Fresh classifiers after each of the scored points of their training."""
@@ -51,7 +52,7 @@ class Classification:
         for stack in trained:
             size = (len(stack.parameters), self.config.real_batch)
             index = torch.randint(len(part), size, generator=source)
-            self.examples += index.numel()
+            count(index.numel())
             dtype = stack.parameters.dtype
             targets = F.one_hot(part.labels[index], self.data.classes).to(dtype)
             inputs = augmented(
@@ -109,14 +110,16 @@ class Reconstruction:
     name = "showing real examples"
 
     def __init__(self, real: Tensor) -> None:
-        self._real, self.examples = real, real.shape[0] * real.shape[2]
+        self._real = real
 
     def train(self, teacher: Any, step: int) -> list[Shown]:
         """No learner: what the teacher shows."""
         return [Shown(teacher.samples()[0])]
 
     def objective(self, trained: Sequence[Shown], step: int) -> tuple[Objective, dict[str, float]]:
-        """Minus the mean squared difference to the real examples."""
+        """Minus the mean squared difference to the real examples, which are counted once."""
+        if step == 0:
+            count(self._real.shape[0] * self._real.shape[2])
 
         def score(shown: Sequence[Shown]) -> Tensor:
             return -(shown[0].parameters - self._real).square().mean()

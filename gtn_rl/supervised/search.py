@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from gtn_rl import bounds
-from gtn_rl.agents.classifier import Lesson, draw, parse_group, sgd
+from gtn_rl.agents.classifier import Lesson, draw, sgd
+from gtn_rl.agents.spec import parse_group
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.io.files import locked, replacing, write_text
 from gtn_rl.seeding import generator
@@ -171,30 +171,6 @@ def naswot_scores(
             kernel += rows @ rows.T + (1 - rows) @ (1 - rows).T
         scores.append(float(torch.linalg.slogdet(kernel)[1]))
     return np.array(scores)
-
-
-def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Correlation of ranks, ties sharing theirs."""
-    ranks = np.stack([_ranks(np.asarray(values, np.float64)) for values in (first, second)])
-    return float(np.corrcoef(ranks)[0, 1])
-
-
-def kendall(first: ArrayLike, second: ArrayLike) -> float:
-    """Kendall's tau-b: pairs in the same order minus pairs in the other, ties discounted."""
-    signs = [
-        np.sign(np.subtract.outer(values, values))
-        for values in (np.asarray(first, np.float64), np.asarray(second, np.float64))
-    ]
-    return float(
-        (signs[0] * signs[1]).sum() / np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
-    )
-
-
-def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    less = (values[None] < values[:, None]).sum(1)
-    same = (values[None] == values[:, None]).sum(1)
-    result: np.ndarray[Any, np.dtype[np.float64]] = less + (same - 1) / 2
-    return result
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,6 @@ class Problem(Protocol):
     """What the teacher is trained for: learner and objective; `problem` has those there are."""
 
     name: str
-    examples: int
-    """Real examples used since this was last set to 0."""
 
     def train(self, teacher: nn.Module, step: int) -> Any:
         """What becomes of learners, a function of the teacher's parameters."""
@@ -105,11 +103,6 @@ class Scheduled:
         """At the end of the schedule only."""
         return False
 
-    def spent(self) -> int:
-        """Real training examples since this was last asked, counted as often as they were used."""
-        new, self.problem.examples = self.problem.examples, 0
-        return new
-
     def end(self, state: State) -> None:
         """Accuracies of fresh classifiers after the last stage; nothing is chosen by them."""
         for part in ("validation", "test") if self._last else ():
@@ -126,5 +119,4 @@ class Scheduled:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What was used at the beginning was counted before."""
-        self.problem.examples = 0
+        """Nothing besides the estimator."""
