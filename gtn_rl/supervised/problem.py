@@ -26,12 +26,7 @@ _LEARNERS, _EXAMPLES, _SHOWN = 0, 1, 5
 
 
 class Classification:
-    """Classifiers trained by a teacher, scored on real data (Such et al. 2020, section 3).
-
-    Args:
-        data: The task.
-        config: Settings.
-    """
+    """Classifiers trained by a teacher, scored on real data (Such et al. 2020, section 3)."""
 
     name = "teaching classifiers"
 
@@ -78,18 +73,11 @@ class Shown:
     parameters: Tensor
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """Other samples."""
         return type(self)(parameters)
 
 
 def examples(data: Data, seed: int, labels: Tensor) -> Tensor:
-    """Real training examples `[..., F]` of classes `[...]`, drawn at random.
-
-    Args:
-        data: The task.
-        seed: Of the choice.
-        labels: Classes.
-    """
+    """Real training examples `[..., F]` of classes `[...]`, drawn at random."""
     part, source, index = data.train, generator(seed, _SHOWN), torch.zeros_like(labels)
     for label in range(data.classes):
         own, wanted = (part.labels == label).nonzero()[:, 0], labels == label

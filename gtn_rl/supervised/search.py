@@ -39,16 +39,7 @@ def proxy_scores(
     seed: int = 0,
     count: int = 4,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Validation accuracies `[N]`, in percent, after training by a teacher (its inner steps).
-
-    Args:
-        teacher: Finished.
-        data: The task.
-        config: Settings it was trained with.
-        texts: N candidates.
-        seed: Of the fresh networks.
-        count: Networks for each candidate, averaged.
-    """
+    """Validation accuracies `[N]`, in percent, after training by a teacher (its inner steps)."""
     scores = []
     for text in texts:
         own = replace(config, learners=(text,), draw=0)
@@ -150,12 +141,6 @@ def naswot_scores(
 
     The logarithm of the determinant of the matrix that counts, for each two examples of a batch,
     the units that both let through or both do not (Mellor et al. 2021, section 3).
-
-    Args:
-        data: The task.
-        texts: N candidates with ReLUs.
-        seed: Of the fresh networks and the examples.
-        batch: Examples.
     """
     scores = []
     for text in texts:
@@ -294,14 +279,7 @@ def _known(out: Path, whose: dict[str, Any], *, resume: bool) -> dict[str, float
 
 
 def confirmed(found: Found, data: Data, steps: int, seed: int) -> list[float]:
-    """Test accuracies, in percent, of the Pareto front's networks, trained on real data.
-
-    Args:
-        found: What a search ended with.
-        data: The task.
-        steps: Of the training on real data.
-        seed: Of that.
-    """
+    """Test accuracies, in percent, of the Pareto front's networks, trained on real data."""
     texts = [found.texts[index] for index in found.front()]
     real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)
     return [float(score) for score in real[:, -1]]

@@ -51,11 +51,6 @@ def propose(choose: Choose, shape: Sequence[int]) -> str:
 def candidates(count: int, seed: int, shape: Sequence[int]) -> list[str]:
     """Different networks, drawn at random.
 
-    Args:
-        count: How many.
-        seed: Of the choice.
-        shape: Of an input.
-
     Raises:
         UsageError: More than the space holds.
     """
