@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -11,14 +10,12 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from gtn_rl import bounds
 from gtn_rl.agents.cells import CellCNN
 from gtn_rl.agents.cnn import CNN
-from gtn_rl.agents.spec import MOST
+from gtn_rl.agents.spec import Group
 from gtn_rl.agents.unroll import replay
 from gtn_rl.agents.weight_norm import Network, WeightNorm
-from gtn_rl.errors import UsageError
-from gtn_rl.networks import ACTIVATIONS, MLP
+from gtn_rl.networks import MLP
 
 
 class Lesson(NamedTuple):
@@ -129,108 +126,28 @@ def sgd(
     return parameters if create_graph else parameters.detach(), velocity
 
 
-@dataclass(frozen=True)
-class Group:
-    """Classifiers of one kind.
+def network_of(
+    group: Group, shape: Sequence[int], classes: int, source: torch.Generator | None = None
+) -> Network:
+    """A network of a group for inputs of a shape, or the largest if there is no source."""
 
-    Args:
-        count: How many.
-        kernel: Width of the convolutions; 0 for a multilayer perceptron.
-        activation: Of the network.
-        units: Least and most units (channels) of every hidden layer, and least and most times the
-            layer is there.
-        norm: As of `CNN`.
-        pool: As of `CNN`.
-        cell: As of `CellCNN`; none if empty.
-    """
+    def chosen(low: int, high: int) -> int:
+        if source is None or low == high:
+            return high
+        return int(torch.randint(low, high + 1, (), generator=source))
 
-    count: int
-    kernel: int
-    activation: str
-    units: tuple[tuple[int, int, int, int], ...]
-    norm: str = ""
-    pool: bool = False
-    cell: str = ""
-
-    def network(
-        self, shape: Sequence[int], classes: int, source: torch.Generator | None = None
-    ) -> Network:
-        """A network of the group for inputs of a shape, or the largest if there is no source."""
-
-        def chosen(low: int, high: int) -> int:
-            return high if source is None else _between(low, high, source)
-
-        widths = [
-            chosen(low, high)
-            for low, high, fewest, most in self.units
-            for _ in range(chosen(fewest, most))
-        ]
-        if self.cell:
-            return CellCNN(tuple(shape), tuple(widths), classes, self.cell, self.activation)
-        if self.kernel:
-            return CNN(
-                tuple(shape), tuple(widths), classes, self.kernel, self.activation, self.norm,
-                self.pool,
-            )  # fmt: skip
-        return MLP((math.prod(shape), *widths, classes), self.activation)
-
-
-def _between(low: int, high: int, source: torch.Generator) -> int:
-    return low if low == high else int(torch.randint(low, high + 1, (), generator=source))
-
-
-_RANGE = r"\d+(?:\.\.\d+)?"
-_LAYER = rf"{_RANGE}(?:\*{_RANGE})?"
-_KIND = (
-    r"(?P<kind>mlp|cell\.(?P<cell>\w+)|cnn(?P<kernel>\d*)(?:\+(?P<norm>in|gn))?(?P<pool>\+pool)?)"
-)
-_GROUP = rf"(?:(?P<count>\d+)x)?{_KIND}@(?P<activation>\w+):(?P<units>{_LAYER}(?:-{_LAYER})*)"
-
-
-def parse_group(text: str) -> Group:
-    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3+in+pool@relu:16..64*2..3"` names.
-
-    Count (1 if left out), kind, activation, hidden units. `16..64` is a width drawn anew for each
-    outer step, `*2..3` the number of such layers. `cnn3` has convolutions three wide with stride 2;
-    `+in` and `+gn` have instance and group normalisation, `+pool` pools instead of striding.
-    `cell.s13da0@relu:8*2-16*2` has cells, as `CellCNN` says.
-
-    Raises:
-        UsageError: Not of that form.
-    """
-    match = re.fullmatch(_GROUP, text)
-    if match is None or len(text) > MOST:
-        raise UsageError(
-            f"learners {text[:MOST]!r} is not of the form 4xmlp@relu:64-64 or "
-            "4xcnn3+in@relu:8..16*2..3"
+    widths = tuple(
+        chosen(low, high)
+        for low, high, fewest, most in group.units
+        for _ in range(chosen(fewest, most))
+    )
+    if group.cell:
+        return CellCNN(tuple(shape), widths, classes, group.cell, group.activation)
+    if group.kernel:
+        return CNN(
+            tuple(shape), widths, classes, group.kernel, group.activation, group.norm, group.pool
         )
-
-    def limits(text: str) -> tuple[int, int]:
-        low, _, high = text.partition("..")
-        return int(low), int(high or low)
-
-    layers = [part.partition("*") for part in match["units"].split("-")]
-    units = tuple((*limits(width), *limits(times or "1")) for width, _, times in layers)
-    kernel = int(match["kernel"] or 3) if match["kind"].startswith("cnn") else 0
-    group = Group(
-        int(match["count"] or 1), kernel, match["activation"], units, match["norm"] or "",
-        bool(match["pool"]), match["cell"] or "",
-    )  # fmt: skip
-    if group.activation not in ACTIVATIONS:
-        raise UsageError(
-            f"learners {text!r}: unknown activation, use one of {', '.join(ACTIVATIONS)}"
-        )
-    if group.count < 1 or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units):
-        raise UsageError(f"learners {text!r}: needs a count and units above 0, and low..high")
-    bounds.within(f"count of learners {text!r}", group.count, bounds.Many)
-    for _, width, _, times in units:
-        bounds.within(f"units of learners {text!r}", width, bounds.Units)
-        bounds.within(f"layers of learners {text!r}", times, bounds.Layers)
-    if kernel > 15:
-        raise UsageError(f"learners {text!r}: the kernel must be at most 15")
-    if match["kind"].startswith("cnn") and kernel % 2 == 0:
-        raise UsageError(f"learners {text!r}: the kernel must be an odd number")
-    return group
+    return MLP((math.prod(shape), *widths, classes), group.activation)
 
 
 def draw(
@@ -252,7 +169,7 @@ def draw(
         dtype: Of the parameters.
         weight_norm: Whether their weights are normalised.
     """
-    network = group.network(shape, classes, generator)
+    network = network_of(group, shape, classes, generator)
     rows = _he_normal(network, group.count, generator, dtype)
     if weight_norm:
         normalised = WeightNorm(network)

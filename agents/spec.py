@@ -1,8 +1,9 @@
-"""The language in which learners are written: `8xdqn@relu:64-64`."""
+"""The language in which learners are written: `8xdqn@relu:64-64`, `4xcnn3@relu:8..16*2`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gtn_rl import bounds
@@ -94,13 +95,92 @@ def _spec(
     what: str, count: str, algorithm: str, activation: str, units: str, steps: str | None
 ) -> Spec:
     hidden = tuple(int(unit) for unit in units.split("-"))
-    if activation not in ACTIVATIONS or min(hidden) < 1 or int(count) < 1:
+    _check(what, int(count), activation, [(unit, unit, 1, 1) for unit in hidden])
+    bounds.within(f"steps of {what}", int(steps or 0), bounds.Whole)
+    return Spec(int(count), algorithm, activation, hidden, int(steps or 0))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classifiers of one kind.
+
+    Args:
+        count: How many.
+        kernel: Width of the convolutions; 0 for a multilayer perceptron.
+        activation: Of the network.
+        units: Least and most units (channels) of every hidden layer, and least and most times the
+            layer is there.
+        norm: As of `CNN`.
+        pool: As of `CNN`.
+        cell: As of `CellCNN`; none if empty.
+    """
+
+    count: int
+    kernel: int
+    activation: str
+    units: tuple[tuple[int, int, int, int], ...]
+    norm: str = ""
+    pool: bool = False
+    cell: str = ""
+
+
+_RANGE = r"\d+(?:\.\.\d+)?"
+_LAYER = rf"{_RANGE}(?:\*{_RANGE})?"
+_KIND = (
+    r"(?P<kind>mlp|cell\.(?P<cell>\w+)|cnn(?P<kernel>\d*)(?:\+(?P<norm>in|gn))?(?P<pool>\+pool)?)"
+)
+_GROUP = rf"(?:(?P<count>\d+)x)?{_KIND}@(?P<activation>\w+):(?P<units>{_LAYER}(?:-{_LAYER})*)"
+
+
+def parse_group(text: str) -> Group:
+    """The group that e.g. `"4xmlp@relu:64-64"` or `"2xcnn3+in+pool@relu:16..64*2..3"` names.
+
+    Count (1 if left out), kind, activation, hidden units. `16..64` is a width drawn anew for each
+    outer step, `*2..3` the number of such layers. `cnn3` has convolutions three wide with stride 2;
+    `+in` and `+gn` have instance and group normalisation, `+pool` pools instead of striding.
+    `cell.s13da0@relu:8*2-16*2` has cells, as `CellCNN` says.
+
+    Raises:
+        UsageError: Not of that form.
+    """
+    match = re.fullmatch(_GROUP, text)
+    if match is None or len(text) > MOST:
         raise UsageError(
-            f"{what}: needs a count and units above 0, and one of the activations "
+            f"learners {text[:MOST]!r} is not of the form 4xmlp@relu:64-64 or "
+            "4xcnn3+in@relu:8..16*2..3"
+        )
+
+    def limits(text: str) -> tuple[int, int]:
+        low, _, high = text.partition("..")
+        return int(low), int(high or low)
+
+    layers = [part.partition("*") for part in match["units"].split("-")]
+    units = tuple((*limits(width), *limits(times or "1")) for width, _, times in layers)
+    count, convolutional = int(match["count"] or 1), match["kind"].startswith("cnn")
+    kernel = int(match["kernel"] or 3) if convolutional else 0
+    _check(f"learners {text!r}", count, match["activation"], units)
+    if convolutional and (kernel > 15 or kernel % 2 == 0):
+        raise UsageError(f"learners {text!r}: the kernel must be an odd number of at most 15")
+    return Group(
+        count, kernel, match["activation"], units, match["norm"] or "", bool(match["pool"]),
+        match["cell"] or "",
+    )  # fmt: skip
+
+
+def _check(
+    what: str, count: int, activation: str, units: Sequence[tuple[int, int, int, int]]
+) -> None:
+    """Refuse what no network can have; units are as those of `Group`."""
+    if (
+        activation not in ACTIVATIONS
+        or count < 1
+        or any(not (0 < a <= b and 0 < c <= d) for a, b, c, d in units)
+    ):
+        raise UsageError(
+            f"{what}: needs a count and units above 0, low..high, and one of the activations "
             f"{', '.join(ACTIVATIONS)}"
         )
-    bounds.within(f"count of {what}", int(count), bounds.Many)
-    bounds.within(f"steps of {what}", int(steps or 0), bounds.Whole)
-    for unit in hidden:
-        bounds.within(f"units of {what}", unit, bounds.Units)
-    return Spec(int(count), algorithm, activation, hidden, int(steps or 0))
+    bounds.within(f"count of {what}", count, bounds.Many)
+    for _, width, _, times in units:
+        bounds.within(f"units of {what}", width, bounds.Units)
+        bounds.within(f"layers of {what}", times, bounds.Layers)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gtn_rl.evaluation.stats import summarize
 from gtn_rl.io.files import write_text
+from gtn_rl.supervised import Data, load
 
 RESULTS = Path(__file__).parent / "results"
 OFF_POLICY = ("sac", "td3", "ddpg")
@@ -23,6 +23,8 @@ PLAN: dict[str, tuple[str, ...]] = {
     "MountainCarContinuous-v0": ("ppo:10000", "a2c:10000", "sac:5000", "td3:5000", "ddpg:5000"),
     "Pendulum-v1": ("ppo:10000", "a2c:10000", "sac:5000", "td3:5000", "ddpg:5000"),
 }
+# Where data that is read from files lies in a folder.
+FILES = {"mnist": ("MNIST",), "cifar10": ("cifar10-jpeg.zip", "cifar-10-batches-py")}
 
 
 def measured(results: Path) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def measured(results: Path) -> dict[str, Any]:
 
 
 def keep(results: Path, key: str, row: dict[str, Any]) -> None:
-    """Write a row, with its commit and machine, and print it."""
-    row = row | {"commit": commit(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    """Write a row, with its commit and machine if it has none, and print it."""
+    row = {"commit": commit(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"} | row
     # Read anew: another run of the script may have written in between.
     write_text(results, json.dumps(measured(results) | {key: row}, indent=1) + "\n")
     print(key, json.dumps(row)[:300], flush=True)
@@ -45,13 +47,14 @@ def commit() -> str:
 
 
 def table(head: str, rows: Iterable[Iterable[object]]) -> str:
-    """Markdown; the head has names with `|` between them, numbers begin in the third column."""
+    """Markdown; the head has names with `|` between them, those of numbers end with `:`."""
     names = head.split("|")
-    rule = ["---", "---", *["---:"] * len(names)][: len(names)]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (names, rule, *rows))
+    rule = ["---:" if name.endswith(":") else "---" for name in names]
+    cells = [name.removesuffix(":") for name in names]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (cells, rule, *rows))
 
 
-def interval(scores: Any) -> str:
-    """IQM, its 95 % interval and the worst agent of scores `[agents, ...]`."""
-    s = summarize(scores)
-    return f"{s.iqm:.1f} [{s.low:.1f}, {s.high:.1f}] ({s.min:.1f})"
+def read(task: str, folder: Path) -> Data:
+    """The data of a classifiers' task, from its package or from files in a folder."""
+    places = [folder / name for name in FILES.get(task, ())]
+    return load(next((place for place in places if place.exists()), places[0] if places else task))

@@ -71,7 +71,7 @@ def main(
     *, variants: tuple[str, ...] = ("cartpole-4x50", "cartpole-4x1", "cartpole-2x50"),
     seeds: int = 5, policies: int = 20, episodes: int = 20, out: Path = Path("runs/distill"),
 ) -> None:  # fmt: skip
-    """Outer seeds of each variant, fresh policies of each network for each, episodes of those."""
+    """Outer seeds of a variant, policies of a network for each, episodes of those."""
     torch.set_num_threads(1)
     lines = []
     for variant in variants:
@@ -81,10 +81,10 @@ def main(
         own = [row for row in measured(FILE).values() if row["variant"] == variant]
         for network in NETWORKS if own else ():
             every = [score for row in own for score in row["scores"][network]["policies"]]
-            numbers = f"{np.mean(every):.1f}", f"{min(every):.1f}"
-            full = f"{np.mean([score >= 500 for score in every]):.0%}"
-            lines.append((variant, network, len(every), *numbers, full))
-    print(table("variant|network|policies|mean|worst|at 500", lines))
+            full = np.mean([score >= 500 for score in every])
+            numbers = f"{np.mean(every):.1f}", f"{min(every):.1f}", f"{full:.0%}"
+            lines.append((variant, network, len(every), *numbers))
+    print(table("variant|network|policies:|mean:|worst:|at 500:", lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Kills in all stages of all long commands: each is resumed, and must end as if not killed.
 
-Usage: python benchmarks/kills.py [--kills 5] [--commands train compare] [--out FILE]
+Usage: python benchmarks/kills.py [--kills 5] [--commands train compare] [--results FILE]
 
 Each command is run once to its end, then killed so many times (SIGKILL, SIGTERM, SIGINT in turn),
 each time when its log has got a little further, and resumed. Exits with 1 if a result is another.
@@ -18,7 +18,6 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +48,6 @@ COMMANDS = {
     "search": "search {teacher} --trials 12 --real-steps 8 --json {out}/scores.json",
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass
-class Arguments:
-    """Runs that are killed and resumed."""
-
-    kills: int = 5
-    """Of each command."""
-    commands: tuple[str, ...] = tuple(COMMANDS)
-    """Which."""
-    out: Path = Path(__file__).parent / "results" / "kills.json"
-    """Results."""
 
 
 def start(command: str, out: Path, teacher: Path, *more: str) -> multiprocessing.Process:
@@ -94,20 +81,24 @@ def outcome(out: Path) -> Any:
     return [(out / "model.safetensors").read_bytes().hex(), config["results"], known]
 
 
-def main(arguments: Arguments) -> int:
+def main(
+    *, kills: int = 5, commands: tuple[str, ...] = tuple(COMMANDS),
+    results: Path = Path(__file__).parent / "results" / "kills.json",
+) -> int:  # fmt: skip
+    """Kills of each command."""
     rows, home = [], Path(tempfile.mkdtemp())
     teacher = home / "supervised"
-    for command in arguments.commands:
+    for command in commands:
         whole = home / command
         if command == "search" and not teacher.exists():
             start("supervised", teacher, teacher).join()
         whole.mkdir(exist_ok=True)
         start(command, whole, teacher).join()
         steps, wanted = progress(whole), outcome(whole)
-        for number in range(arguments.kills):
+        for number in range(kills):
             out = home / f"{command}-{number}"
             out.mkdir()
-            at, name = 1 + number * (steps - 1) // arguments.kills, SIGNALS[len(rows) % 3]
+            at, name = 1 + number * (steps - 1) // kills, SIGNALS[len(rows) % 3]
             process = start(command, out, teacher)
             while process.is_alive() and progress(out) < at:
                 time.sleep(0.01)
@@ -125,10 +116,10 @@ def main(arguments: Arguments) -> int:
             print(json.dumps(rows[-1]), flush=True)
             if not same:
                 print(out.with_suffix(".said").read_text()[-2000:], flush=True)
-            arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+            results.write_text(json.dumps(rows, indent=1) + "\n")
     shutil.rmtree(home)
     return sum(not row["same"] for row in rows)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(tyro.cli(Arguments)), 1))
+    sys.exit(min(tyro.cli(main), 1))

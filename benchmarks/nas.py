@@ -9,80 +9,36 @@ kept as soon as they are there, and the next call goes on with the next one. Usa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import tyro
+from common import RESULTS, keep, measured, read, table
+from scipy.stats import kendalltau, spearmanr
 
-from gtn_rl.supervised import Data, load, load_teacher
+from gtn_rl.supervised import load_teacher
 from gtn_rl.supervised.search import (
     RealTraining,
-    kendall,
     naswot_scores,
     proxy_scores,
     real_scores,
-    spearman,
 )
 from gtn_rl.supervised.space import candidates, latency_us, parameters_of
 
 Scores = np.ndarray[Any, Any]
-RESULTS = Path(__file__).parent / "results" / "nas.json"
-
-
-RATES, POINTS = (0.1,), (8, 16, 32)
-
-
-@dataclass
-class Arguments:
-    """Ranking networks of cells by proxy."""
-
-    data_folder: Path
-    """Folder with cifar10-jpeg.zip or cifar-10-batches-py."""
-    teacher: Path | None = None
-    """Folder of a teacher of CIFAR-10; its data is one proxy more."""
-    candidates: int = 60
-    """Networks."""
-    truth_steps: int = 400
-    """Steps of the long real training, of 128 examples each."""
-    minutes: float = 30.0
-    """Stop after the candidate with which this is over."""
-
-
-def measures(data: Data, arguments: Arguments) -> dict[str, Callable[[str], Scores]]:
-    """What is measured of a candidate, by name; short real trainings at `POINTS`."""
-    long = RealTraining(arguments.truth_steps, rate=0.1, batch=128)
-    found: dict[str, Callable[[str], Scores]] = {
-        "naswot": lambda text: naswot_scores(data, [text]),
-        "latency_us": lambda text: np.array(latency_us(text, data)),
-        "truth": lambda text: real_scores(data, [text], long, on="test", count=1),
-    }
-    for rate in RATES:
-        short = RealTraining(POINTS[-1], rate=rate, batch=128, cosine=False)
-        found[f"real, rate {rate}"] = partial(
-            lambda text, short: real_scores(data, [text], short, keep=POINTS[:-1], count=1)[0],
-            short=short,
-        )
-    if arguments.teacher is not None:
-        teacher, config = load_teacher(arguments.teacher, data)
-        found["generated"] = lambda text: proxy_scores(teacher, data, config, [text], count=1)
-    return found
+FILE = RESULTS / "nas.json"
+RATE, POINTS = 0.1, (8, 16, 32)
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, tuple[Scores, Scores]]:
     """Scores of each proxy and the CPU seconds of each network, where all networks have them."""
     found = {"parameters": (np.array([row["parameters"] for row in rows]), np.zeros(len(rows)))}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        if f"{name}, seconds" not in rows[0] or name in ("truth", "latency_us"):
-            continue
-        own = [row for row in rows if name in row]
-        if len(own) < len(rows):
+    for name in ("naswot", f"real, rate {RATE}", "generated"):
+        if not all(name in row for row in rows):
             continue
         scores = np.array([row[name] for row in rows])
         seconds = np.array([row[f"{name}, seconds"] for row in rows])
@@ -94,46 +50,37 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, tuple[Scores, Scores]]:
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def correlations(rows: list[dict[str, Any]]) -> str:
     """Rank correlations of each proxy with the truth."""
     truth = np.array([row["truth"] for row in rows])
-    half, best = truth >= np.median(truth), np.argsort(-truth)[:1]
-    lines = [
-        "| proxy | Spearman | Kendall | Spearman, better half | truth of its best 3 | CPU s each |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    half, lines = truth >= np.median(truth), []
     for name, (scores, seconds) in columns(rows).items():
+        found = spearmanr(scores, truth), kendalltau(scores, truth)
+        numbers = [x.statistic for x in (*found, spearmanr(scores[half], truth[half]))]
         top = truth[np.argsort(-scores)[:3]].max()
-        lines.append(
-            f"| {name} | {spearman(scores, truth):.2f} | {kendall(scores, truth):.2f} "
-            f"| {spearman(scores[half], truth[half]):.2f} | {top:.1f} | {seconds.mean():.2f} |"
-        )
-    spread = (
-        f"{len(rows)} networks, truth {truth.min():.1f} to {truth.max():.1f} %, deviation "
-        f"{truth.std():.1f}; the best: {rows[int(best[0])]['network']}"
+        lines.append((name, *(f"{x:.2f}" for x in numbers), f"{top:.1f}", f"{seconds.mean():.2f}"))
+    head = "proxy|Spearman:|Kendall:|Spearman, better half:|truth of its best 3:|CPU s each:"
+    return (
+        f"{table(head, lines)}\n\n{len(rows)} networks, truth {truth.min():.1f} to "
+        f"{truth.max():.1f} %, deviation {truth.std():.1f}; the best: "
+        f"{rows[int(truth.argmax())]['network']}"
     )
-    return "\n".join([*lines, "", spread])
 
 
-def searches(rows: list[dict[str, Any]], budgets: tuple[int, ...] = (120, 240, 480)) -> str:
+def searches(rows: list[dict[str, Any]], budgets: tuple[int, ...] = (60, 120, 180)) -> str:
     """What a search of so many CPU seconds finds on average: as many networks as it can rank.
 
     The three best by the proxy are trained as the truth is, which is paid for; the meta-training of
     a teacher is not.
     """
-    truth = np.array([row["truth"] for row in rows])
-    long, source = (
-        np.array([row["truth, seconds"] for row in rows]).mean(),
-        np.random.default_rng(0),
-    )
-    lines = ["| proxy | " + " | ".join(f"{budget} s" for budget in budgets) + " |",
-             "| --- |" + " ---: |" * len(budgets)]  # fmt: skip
+    truth, lines = np.array([row["truth"] for row in rows]), []
+    long, source = np.mean([row["truth, seconds"] for row in rows]), np.random.default_rng(0)
     known = columns(rows) | {"none: networks at random": (np.zeros(len(rows)), np.zeros(len(rows)))}
     for name, (scores, seconds) in known.items():
         found = []
         for budget in budgets:
-            short = max(float(seconds.mean()), 1e-3)
-            tops, ranked = 3, int(min((budget - 3 * long) / short, len(rows)))
+            tops, short = 3, max(float(seconds.mean()), 1e-3)
+            ranked = int(min((budget - 3 * long) / short, len(rows)))
             if name.startswith("none"):
                 tops = ranked = min(int(budget / long), len(rows))
             best = []
@@ -141,38 +88,50 @@ def searches(rows: list[dict[str, Any]], budgets: tuple[int, ...] = (120, 240, 4
                 drawn = source.choice(len(rows), ranked, replace=False)
                 best.append(truth[drawn[np.argsort(-scores[drawn], kind="stable")[:tops]]].max())
             found.append(f"{np.mean(best):.1f}" if best else "")
-        lines.append(f"| {name} | {' | '.join(found)} |")
-    return "\n".join(lines)
+        lines.append((name, *found))
+    return table("|".join(["proxy", *(f"{budget} s:" for budget in budgets)]), lines)
 
 
-def main(arguments: Arguments) -> None:
-    # One thread: the tensors are small.
-    torch.set_num_threads(1)
-    places = [arguments.data_folder / name for name in ("cifar10-jpeg.zip", "cifar-10-batches-py")]
-    data, start = load(next((p for p in places if p.exists()), places[0])), time.monotonic()
-    content: dict[str, Any] = {"truth_steps": arguments.truth_steps, "candidates": []}
-    if RESULTS.is_file():
-        content = json.loads(RESULTS.read_text())
-    if content["truth_steps"] != arguments.truth_steps:
-        raise SystemExit(f"{RESULTS} has {content['truth_steps']} steps: move it away, or ask so")
-    known = {row["network"]: row for row in content["candidates"]}
-    for text in candidates(arguments.candidates, 0, data.shape):
-        known.setdefault(text, {"network": text, "parameters": parameters_of(text, data)})
-    content["candidates"] = list(known.values())
-    wanted = measures(data, arguments)
-    for text, row in known.items():
+def main(
+    *, data_folder: Path, teacher: Path | None = None, networks: int = 60, truth_steps: int = 300,
+    minutes: float = 30.0,
+) -> None:  # fmt: skip
+    """Rank so many networks, and begin none after so many minutes.
+
+    A teacher of CIFAR-10 in a folder is one proxy more; steps of truth are of 128 examples.
+    """
+    torch.set_num_threads(1)  # The tensors are small.
+    data, start = read("cifar10", data_folder), time.monotonic()
+    long = RealTraining(truth_steps, rate=RATE, batch=128)
+    short = RealTraining(POINTS[-1], rate=RATE, batch=128, cosine=False)
+    wanted: dict[str, Callable[[str], Scores]] = {
+        "naswot": lambda text: naswot_scores(data, [text]),
+        "latency_us": lambda text: np.array(latency_us(text, data)),
+        "truth": lambda text: real_scores(data, [text], long, on="test", count=1),
+        f"real, rate {RATE}": lambda text: real_scores(
+            data, [text], short, keep=POINTS[:-1], count=1
+        )[0],
+    }
+    if teacher is not None:
+        made, config = load_teacher(teacher, data)
+        wanted["generated"] = lambda text: proxy_scores(made, data, config, [text], count=1)
+    drawn = candidates(networks, 0, data.shape)
+    for text in dict.fromkeys([*measured(FILE), *drawn]):
+        known = {"network": text, "parameters": parameters_of(text, data)}
+        row = known | measured(FILE).get(text, {"truth_steps": truth_steps})
+        if row.get("truth_steps", truth_steps) != truth_steps:
+            raise SystemExit(f"{FILE} has {row['truth_steps']} steps: move it away, or ask so")
         for name, measure in wanted.items():
-            if name in row or time.monotonic() - start > 60 * arguments.minutes:
+            if name in row or time.monotonic() - start > 60 * minutes:
                 continue
             before, scores = time.process_time(), measure(text)
             row[f"{name}, seconds"] = round(time.process_time() - before, 2)
             row[name] = np.squeeze(scores).round(2).tolist()
-            RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-            print(text, name, row[name], flush=True)
-    done = [row for row in known.values() if set(wanted) <= set(row)]
+            keep(FILE, text, row)
+    done = [row for row in measured(FILE).values() if set(wanted) <= set(row)]
     if len(done) > 3:
-        print(table(done), searches(done), sep="\n\n")
+        print(correlations(done), searches(done), sep="\n\n")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    tyro.cli(main)

@@ -8,8 +8,7 @@ Trains Stable-Baselines3 agents (final, deterministic, 20 real episodes each) of
 - `tuned`: hyperparameters and full budget of rl-baselines3-zoo (`tuned.json`), in the real one.
 
 Scores go, agent by agent, to `benchmarks/results/side_by_side.json`; a run that is stopped goes on.
-`benchmarks/classic.py` measures our own and prints the table of all. `--seeds 0 --real-seeds 0`
-prints what was measured so far.
+`benchmarks/classic.py` measures our own and prints the table of all.
 
     python benchmarks/side_by_side.py [--kinds peer real tuned] [--algos ppo ...] [--tasks ...]
 """
@@ -28,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 import gymnasium as gym
 import numpy as np
 import tyro
-from common import PLAN, RESULTS, interval, keep, measured, table
+from common import PLAN, RESULTS, keep, measured
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env
@@ -44,13 +43,7 @@ from gtn_rl.seeding import derive
 FILE = RESULTS / "side_by_side.json"
 EPISODES = 20
 Kind = Literal["peer", "real", "tuned"]
-PEERS = {
-    "CartPole-v1": "cartpole",
-    "Acrobot-v1": "acrobot",
-    "MountainCar-v0": "mountaincar",
-    "MountainCarContinuous-v0": "continuous_mountaincar",
-    "Pendulum-v1": "pendulum",
-}
+PEERS = ("cartpole", "acrobot", "mountaincar", "continuous_mountaincar", "pendulum")
 # rl-baselines3-zoo, hyperparams/{ppo,a2c,dqn,sac,td3,ddpg}.yml. `steps`, `n_envs`, `normalize` and
 # `noise_std` are ours to act on, "lin_" falls linearly to nothing, the rest goes to the agent. TD3
 # and DDPG on MountainCarContinuous take 300,000 steps there, an hour each, and are left out.
@@ -58,7 +51,7 @@ TUNED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("tuned.js
 
 
 class Job(NamedTuple):
-    """One agent."""
+    """One agent; `sha` says which weights or hyperparameters its score belongs to, if any."""
 
     kind: Kind
     task: str
@@ -66,21 +59,12 @@ class Job(NamedTuple):
     steps: int
     seed: int
     weights: Path
+    sha: str
 
     @property
     def key(self) -> str:
         """Of the row that it belongs to."""
         return f"{self.task} {self.algorithm}:{self.steps} {self.kind}"
-
-    @property
-    def sha(self) -> str:
-        """Which weights or hyperparameters a score belongs to; empty if there are none."""
-        content = b""
-        if self.kind == "tuned":
-            content = json.dumps(TUNED[self.task][self.algorithm], sort_keys=True).encode()
-        elif self.kind == "peer":
-            content = self.weights.read_bytes()
-        return hashlib.sha256(content).hexdigest()[:12] if content else ""
 
 
 class PeerEnv(gym.Env[NDArray[np.float32], Any]):
@@ -160,16 +144,20 @@ def wanted(
 ) -> Iterator[Job]:
     """All agents that are asked for and have hyperparameters."""
     for task in tasks:
-        weights = peers / f"{PEERS[task]}.npz"
+        weights = peers / f"{PEERS[tuple(PLAN).index(task)]}.npz"
         if counts.get("peer") and not weights.is_file():
             raise SystemExit(f"no {weights}: say with --peers where the peer's weights are")
         for text, kind in itertools.product(PLAN[task], counts):
-            algorithm, steps = text.split(":")
+            (algorithm, steps), content = text.split(":"), b""
             if kind == "tuned":
                 steps = TUNED[task].get(algorithm, {}).get("steps", 0)
+                content = json.dumps(TUNED[task].get(algorithm), sort_keys=True).encode()
+            elif kind == "peer" and counts[kind]:
+                content = weights.read_bytes()
+            sha = hashlib.sha256(content).hexdigest()[:12] if content else ""
             if int(steps) and (not algos or algorithm in algos):
                 for seed in range(counts[kind]):
-                    yield Job(kind, task, algorithm, int(steps), seed, weights)
+                    yield Job(kind, task, algorithm, int(steps), seed, weights, sha)
 
 
 def main(
@@ -199,14 +187,6 @@ def main(
             # What is trained from here on would be written nowhere.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    lines = []
-    for row in rows.values():
-        if agents := row["agents"].values():
-            score = interval([agent["returns"] for agent in agents])
-            seconds = np.mean([agent["seconds"] for agent in agents])
-            names = row["task"], f"{row['algorithm'].upper()}, {row['kind']}"
-            lines.append((*names, f"{row['steps']:,}", len(agents), score, f"{seconds:.1f}"))
-    print(table("task|agent|steps|agents|IQM|seconds", lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Memory that many steps take, and many environments made and closed; exits with 1 at 1 %.
 
-Usage: python benchmarks/soak.py [--steps 100000000] [--made 1000] [--out FILE]
+Usage: python benchmarks/soak.py [--steps 100000000] [--made 1000]
 
 A step is one of one environment: a vector of 64 takes 64 at a time. Growth is that of the process's
 resident memory, relative to what it was after a tenth as many steps more, with which it begins.
@@ -9,11 +9,8 @@ resident memory, relative to what it was after a tenth as many steps more, with 
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium as gym
@@ -23,22 +20,6 @@ import tyro
 
 import gtn_rl
 
-N = 64
-
-
-@dataclass
-class Arguments:
-    """Long use of a shipped environment."""
-
-    steps: int = 100_000_000
-    """VecEnv steps, of all environments of the vector together."""
-    made: int = 1_000
-    """Environments made and closed, with each of the three faces."""
-    name: str = "gtn_rl/CartPole-v1"
-    """Environment."""
-    out: Path | None = None
-    """Results."""
-
 
 def resident() -> int:
     """Memory of this process, bytes (Linux)."""
@@ -47,10 +28,10 @@ def resident() -> int:
 
 
 def step(name: str, steps: int) -> None:
-    env = gtn_rl.make_sb3_env(name, N, seed=0)
+    env = gtn_rl.make_sb3_env(name, 64, seed=0)
     env.reset()
-    actions = np.random.default_rng(0).integers(0, 2, (1024, N))
-    for number in range(steps // N):
+    actions = np.random.default_rng(0).integers(0, 2, (1024, 64))
+    for number in range(steps // 64):
         env.step(actions[number % 1024])
 
 
@@ -63,25 +44,19 @@ def make(name: str, count: int) -> None:
         gtn_rl.make_sb3_env(name, 4, seed=seed).close()
 
 
-def main(arguments: Arguments) -> int:
+def main(*, steps: int = 100_000_000, made: int = 1_000, name: str = "gtn_rl/CartPole-v1") -> int:
+    """Steps of all environments of the vector together; environments made, with each face."""
     torch.set_num_threads(1)
-    rows = []
-    runs: dict[str, tuple[Callable[[str, int], None], int]] = {
-        "steps": (step, arguments.steps), "made": (make, arguments.made)
-    }  # fmt: skip
-    for what, (run, count) in runs.items():
-        # What is loaded and cached at first is no leak.
-        run(arguments.name, count // 10)
+    most = 0.0
+    for run, count in ((step, steps), (make, made)):
+        run(name, count // 10)  # What is loaded and cached at first is no leak.
         before, start = resident(), time.perf_counter()
-        run(arguments.name, count)
-        growth = resident() / before - 1
-        row = {"what": what, "count": count, "seconds": round(time.perf_counter() - start, 1)}
-        rows.append(row | {"mebibytes": before >> 20, "growth": round(growth, 5)})
-        print(json.dumps(rows[-1]), flush=True)
-        if arguments.out is not None:
-            arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-    return int(max(row["growth"] for row in rows) >= 0.01)
+        run(name, count)
+        growth, seconds = resident() / before - 1, time.perf_counter() - start
+        print(f"{run.__name__} {count:,}: {before >> 20} MiB {growth:+.2%}, {seconds:.0f} s")
+        most = max(most, growth)
+    return int(most >= 0.01)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Arguments)))
+    sys.exit(tyro.cli(main))

@@ -14,28 +14,26 @@ FOLDER holds `MNIST` (its four files) and `cifar10-jpeg.zip` (class folders) or
 
 from __future__ import annotations
 
-import json
-import platform
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
+from common import FILES, RESULTS, keep, measured, read, table
 
 from gtn_rl.evaluation.stats import summarize
 from gtn_rl.seeding import generator
-from gtn_rl.supervised import Data, SupervisedConfig, final_accuracies, load, train
+from gtn_rl.supervised import Data, SupervisedConfig, final_accuracies, train
 from gtn_rl.supervised.evaluate import accuracy, taught
 from gtn_rl.supervised.search import RealTraining, real_scores
 
-RESULTS = Path(__file__).parent / "results" / "supervised.json"
+FILE = RESULTS / "supervised.json"
 TEACHERS = (
     "curriculum", "distillation", "real", "shuffled-batches", "all-shuffled", "no-curriculum",
     "balanced-noise",
 )  # fmt: skip
-FILES = {"mnist": ("MNIST",), "cifar10": ("cifar10-jpeg.zip", "cifar-10-batches-py")}
 # All else of images is the library's default.
 IMAGES = {"exams": 2, "evaluate_every": 100}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,92 +43,42 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mnist": IMAGES,
     "cifar10": IMAGES,
 }
-# Real data has nothing to learn but two numbers a step.
-REAL = {"outer_steps": 60}
 # Ordinary training on real data, at constant rates of which each point has its best one.
 RATES, POINTS = (0.02, 0.05, 0.1), (8, 16, 32, 64, 128, 256)
-UNSEEN = {
-    "digits": ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16"),
-    "mnist": (
-        "mlp@relu:128-128", "cnn3@relu:16-32", "cnn5+in@relu:16-32", "cnn3+gn+pool@relu:16*3"
-    ),
-}  # fmt: skip
+UNSEEN = ("mlp@relu:32-32", "mlp@tanh:64-64", "mlp@relu:128-128-128", "cnn3@relu:8-16")
+UNSEEN_IMAGES = (
+    "mlp@relu:128-128", "cnn3@relu:16-32", "cnn5+in@relu:16-32", "cnn3+gn+pool@relu:16*3"
+)  # fmt: skip
 
 
-@dataclass
-class Arguments:
-    """Teachers of classifiers at equal steps."""
-
-    seeds: int = 1
-    """Outer seeds."""
-    first_seed: int = 100
-    """The first of them."""
-    tasks: tuple[str, ...] = ("digits:16", "digits:4")
-    """Task and inner steps."""
-    teachers: tuple[str, ...] = TEACHERS[:3]
-    """Which teachers."""
-    outer_steps: int = 0
-    """Updates of a teacher; as the settings of a task have it if 0."""
-    data_folder: Path = Path()
-    """Folder of MNIST and CIFAR-10."""
-    out: Path = Path("runs/supervised")
-    """Folder for the runs."""
-
-
-def read(task: str, folder: Path) -> Data:
-    """The data of a task, from its package or from files."""
-    if task not in FILES:
-        return load(task)
-    places = [folder / name for name in FILES[task]]
-    return load(next((place for place in places if place.exists()), places[0]))
-
-
-def settings(
-    task: str, steps: int, teacher: str, seed: int, outer_steps: int = 0
-) -> SupervisedConfig:
-    own = dict(SETTINGS[task])
-    if teacher == "real":
-        own |= REAL
-    if outer_steps:
-        own["outer_steps"] = outer_steps
-    return SupervisedConfig(seed=seed, teacher=teacher, inner_steps=steps, max_minutes=60, **own)
-
-
-def run(task: str, data: Data, config: SupervisedConfig, out: Path) -> dict[str, Any]:
-    config = config.suited(data.shape)
-    steps, teacher, seed = config.inner_steps, config.teacher, config.seed
-    start, folder = time.process_time(), out / f"{task}-{steps}-{teacher}-{seed}"
+def run(task: str, data: Data, config: SupervisedConfig, folder: Path) -> dict[str, Any]:
+    """Meta-train a teacher, or go on with it, and judge it."""
+    steps, teacher, start = config.inner_steps, config.teacher, time.process_time()
     result = train(
         data, folder, config, progress_bar=False, resume=folder.exists(),
         command=f"python benchmarks/supervised.py --tasks {task}:{steps} --teachers {teacher}",
     )  # fmt: skip
     seconds = time.process_time() - start
-    keep = {2**power for power in range(10) if 2**power < steps}
-    along = taught(result.teacher, data, config, generator(seed, 9), keep=keep, count=4)
-    unseen = UNSEEN["mnist" if task in FILES else "digits"]
+    points = {2**power for power in range(10) if 2**power < steps}
+    along = taught(result.teacher, data, config, generator(config.seed, 9), keep=points, count=4)
+    transfer = {
+        text: final_accuracies(
+            result.teacher, data, config, config.seed, learners=(text,), count=4
+        ).mean()
+        for text in (UNSEEN_IMAGES if task in FILES else UNSEEN)
+    }
     return {
-        "task": task, "steps": steps, "teacher": teacher, "seed": seed,
+        "task": task, "steps": steps, "teacher": teacher, "seed": config.seed,
         "cpu_seconds": round(seconds, 1), "wall_seconds": round(result.seconds, 1),
         "outer_steps": config.outer_steps, "stopped": result.stopped,
-        "validation": round(result.scores["validation"], 2),
-        "test": round(result.scores["test"], 2),
-        "at": [*sorted(keep), steps],
+        **{name: round(result.scores[name], 2) for name in ("validation", "test")},
+        "at": [*sorted(points), steps],
         "curve": [round(float(accuracy(stack, data.test).mean()), 2) for stack in along],
-        "transfer": {
-            text: round(
-                float(
-                    final_accuracies(
-                        result.teacher, data, config, seed, learners=(text,), count=4
-                    ).mean()
-                ),
-                2,
-            )
-            for text in unseen
-        },
+        "transfer": {text: round(float(score), 2) for text, score in transfer.items()},
     }  # fmt: skip
 
 
-def longer(data: Data) -> dict[str, Any]:
+def ordinary(data: Data) -> dict[str, Any]:
     """Test accuracies after more steps of real data, the rate chosen on validation examples."""
     config = SupervisedConfig().suited(data.shape)
 
@@ -149,70 +97,47 @@ def longer(data: Data) -> dict[str, Any]:
     return {"steps": POINTS, "test": found, "rates": best, "seconds_a_step": round(seconds, 4)}
 
 
-def cells(rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """Rows of each task, number of steps and teacher."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault((row["task"], row["steps"], row["teacher"]), []).append(row)
-    return found
+def summary(rows: dict[str, Any]) -> str:
+    """Test accuracies over outer seeds of each teacher, and of networks that it never saw."""
+    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows.values():
+        if "teacher" in row:
+            cells.setdefault((row["task"], row["steps"], row["teacher"]), []).append(row)
+    lines = []
+    for cell, own in cells.items():
+        s, seconds = summarize([row["test"] for row in own]), [row["cpu_seconds"] for row in own]
+        mean = {x: np.mean([row["transfer"][x] for row in own]) for x in own[0]["transfer"]}
+        unseen = ", ".join(f"{text} {score:.1f}" for text, score in mean.items())
+        numbers = f"{s.mean:.1f}", f"{s.iqm:.1f}", f"[{s.low:.1f}, {s.high:.1f}]", f"{s.min:.1f}"
+        lines.append((*cell, len(own), *numbers, f"{np.mean(seconds):.0f}", unseen))
+    head = "task|steps:|teacher|seeds:|mean:|IQM:|95 % interval:|min:|CPU s:"
+    return table(f"{head}|networks it never saw", lines)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| task | steps | teacher | seeds | mean | IQM | 95 % interval | min | CPU s |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for cell, own in cells(rows).items():
-        s = summarize([row["test"] for row in own])
-        seconds = sum(row["cpu_seconds"] for row in own) / len(own)
-        lines.append(
-            f"| {cell[0]} | {cell[1]} | {cell[2]} | {len(own)} | {s.mean:.1f} | {s.iqm:.1f} | "
-            f"[{s.low:.1f}, {s.high:.1f}] | {s.min:.1f} | {seconds:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def transfer(rows: list[dict[str, Any]]) -> str:
-    lines = ["| task | steps | teacher | networks it never saw, % |", "| --- | ---: | --- | --- |"]
-    for cell, own in cells(rows).items():
-        means = {
-            text: sum(row["transfer"][text] for row in own) / len(own)
-            for text in own[0]["transfer"]
-        }
-        said = ", ".join(f"{text} {mean:.1f}" for text, mean in means.items())
-        lines.append(f"| {' | '.join(map(str, cell))} | {said} |")
-    return "\n".join(lines)
-
-
-def main(arguments: Arguments) -> None:
-    # One thread: the tensors are small.
-    torch.set_num_threads(1)
-    content: dict[str, Any] = {"machine": "", "torch": torch.__version__, "runs": []}
-    if RESULTS.is_file():
-        content = json.loads(RESULTS.read_text())
-    content["machine"] = f"{platform.machine()}, 2 cores, one thread, shared with other work"
-    done = {(r["task"], r["steps"], r["teacher"], r["seed"]) for r in content["runs"]}
-    known: dict[str, Data] = {}
-    for task in arguments.tasks:
-        name, _, steps = task.partition(":")
-        for teacher in arguments.teachers:
-            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-                if (name, int(steps), teacher, seed) in done:
-                    continue
-                if name not in known:
-                    known = {name: read(name, arguments.data_folder)}
-                config = settings(name, int(steps), teacher, seed, arguments.outer_steps)
-                row = run(name, known[name], config, arguments.out)
-                content["runs"].append(row)
-                RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-                print(json.dumps(row), flush=True)
-        if name in FILES and name not in content.setdefault("longer", {}):
-            known = known if name in known else {name: read(name, arguments.data_folder)}
-            content["longer"][name] = longer(known[name])
-            RESULTS.write_text(json.dumps(content, indent=1) + "\n")
-    print(table(content["runs"]))
-    print(transfer(content["runs"]))
+def main(
+    *, seeds: int = 1, first_seed: int = 100, tasks: tuple[str, ...] = ("digits:16", "digits:4"),
+    teachers: tuple[str, ...] = TEACHERS[:3], outer_steps: int = 0, data_folder: Path = Path(),
+    out: Path = Path("runs/supervised"),
+) -> None:  # fmt: skip
+    """Outer seeds; tasks with their inner steps; updates of a teacher, if not the settings'."""
+    torch.set_num_threads(1)  # The tensors are small.
+    for task, _, steps in (text.partition(":") for text in tasks):
+        data = read(task, data_folder)
+        for teacher in teachers:
+            # Real data has nothing to learn but two numbers a step.
+            own = SETTINGS[task] | ({"outer_steps": 60} if teacher == "real" else {})
+            own |= {"outer_steps": outer_steps} if outer_steps else {}
+            for seed in range(first_seed, first_seed + seeds):
+                config = SupervisedConfig(
+                    seed=seed, teacher=teacher, inner_steps=int(steps), max_minutes=60, **own
+                ).suited(data.shape)
+                if (key := f"{task} {steps} {teacher} {seed}") not in measured(FILE):
+                    folder = out / f"{task}-{steps}-{teacher}-{seed}"
+                    keep(FILE, key, run(task, data, config, folder))
+        if task in FILES and (key := f"{task}, ordinary training") not in measured(FILE):
+            keep(FILE, key, ordinary(data))
+    print(summary(measured(FILE)))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    tyro.cli(main)

@@ -10,28 +10,25 @@ SB3 PPO, A2C and DQN in the result (final, greedy, 20 real episodes each). Rows 
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 import unseen_tasks  # noqa: F401 - registers ids
-from common import commit, measured
+from common import RESULTS, keep, measured
+from common import table as markdown
 
 import gtn_rl
 from gtn_rl.envs.targets import describe
 from gtn_rl.errors import UsageError
 from gtn_rl.io.artifact import read_config
-from gtn_rl.io.files import write_text
 from gtn_rl.targets import config_for
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-RESULTS = Path(__file__).parent / "results" / "unseen.json"
-
+FILE = RESULTS / "unseen.json"
 # What tuned agents reach, where somebody published it or it is the most there is; of Boat and
 # Thermostat what a controller reaches that knows the dynamics (`unseen_tasks.py`).
 TUNED: dict[str, float | None] = {
@@ -46,85 +43,54 @@ TUNED: dict[str, float | None] = {
     "Flappy-v0": None,
     "MiniGrid-v0": 0.96,
 }
+NAMES = ("ppo", "a2c", "dqn")
 
 
-@dataclass
-class Arguments:
-    """Tasks that nobody tuned for."""
+def measure(task: str, seed: int, folder: Path, agents: int) -> dict[str, Any]:
+    """One outer seed of one task."""
+    gtn_rl.train(
+        task, folder, replace(config_for(task), seed=seed), resume=folder.exists(),
+        progress_bar=False,
+    )  # fmt: skip
+    algos = NAMES if hasattr(describe(task).action_space, "n") else NAMES[:2]
+    compared = gtn_rl.compare(
+        folder, task, algos=algos, seeds=agents, real=False, progress_bar=False
+    )
+    training = read_config(folder)["training"]
+    row = {"task": task, "seed": seed, "verdict": compared.verdict(), **compared.returns}
+    row |= {key: training[key] for key in ("seconds", "real_steps")}
+    for cell in compared.cells:
+        row[cell.algorithm] = [round(float(x), 3) for x in cell.returns.mean(1)]
+        row[f"{cell.algorithm}_iqm"] = round(cell.summary().iqm, 3)
+    return row
 
-    tasks: tuple[str, ...] = tuple(TUNED)
-    """Gymnasium ids."""
-    seeds: tuple[int, ...] = (100,)
-    """Outer seeds."""
-    agents: int = 5
-    """Stock agents of each algorithm."""
-    out: Path = Path("runs/unseen")
-    """Folder for the runs."""
-    table: bool = False
-    """Print the table of what was measured, and measure nothing."""
 
-
-def main(arguments: Arguments) -> None:
+def main(
+    *, tasks: tuple[str, ...] = tuple(TUNED), seeds: tuple[int, ...] = (100,), agents: int = 5,
+    out: Path = Path("runs/unseen"), table: bool = False,
+) -> None:  # fmt: skip
+    """Ids, outer seeds, agents of each algorithm, folder of the runs; or the table of it alone."""
     torch.set_num_threads(1)
-    for seed in arguments.seeds:
-        for task in () if arguments.table else arguments.tasks:
+    for seed in () if table else seeds:
+        for task in tasks:
+            key, folder = f"{task} seed {seed}", out / task.replace(":", "-") / f"seed{seed}"
             try:
                 describe(task)
             except UsageError as error:
                 print(f"{task}: passed over ({error})", flush=True)
                 continue
-            measure(arguments, task, seed)
-    print(table(measured(RESULTS)))
-
-
-def measure(arguments: Arguments, task: str, seed: int) -> None:
-    """One outer seed of one task, unless it is measured."""
-    key = f"{task} seed {seed}"
-    if key in measured(RESULTS):
-        return
-    folder = arguments.out / task.replace(":", "-") / f"seed{seed}"
-    gtn_rl.train(
-        task, folder, replace(config_for(task), seed=seed), resume=folder.exists(),
-        progress_bar=False,
-    )  # fmt: skip
-    training = read_config(folder)["training"]
-    kinds = [
-        a for a in ("ppo", "a2c", "dqn") if a != "dqn" or hasattr(describe(task).action_space, "n")
-    ]
-    compared = gtn_rl.compare(
-        folder, task, algos=kinds, seeds=arguments.agents, real=False, progress_bar=False
-    )
-    row: dict[str, Any] = {
-        "task": task, "seed": seed, "seconds": training["seconds"],
-        "real_steps": training["real_steps"], "commit": commit(), "cores": os.cpu_count(),
-        **compared.returns, "verdict": compared.verdict(),
-    }  # fmt: skip
-    for cell in compared.cells:
-        row[cell.algorithm] = [round(float(x), 3) for x in cell.returns.mean(1)]
-        row[f"{cell.algorithm}_iqm"] = round(cell.summary().iqm, 3)
-    print(key, json.dumps(row), flush=True)
-    write_text(RESULTS, json.dumps(measured(RESULTS) | {key: row}, indent=1) + "\n")
-
-
-def table(rows: dict[str, Any]) -> str:
-    """A line for each task and seed."""
-    lines = [
-        "| task | random | optimal policy | tuned | PPO | A2C | DQN | real steps | seconds |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in rows.values():
-        known = TUNED.get(row["task"])
-        cells = [row["random"], row.get("optimal", float("nan"))]
-        shown = [f"{value:.2f}" for value in cells]
-        shown.append("" if known is None else f"{known:g}")
-        for name in ("ppo", "a2c", "dqn"):
-            shown.append(f"{row[f'{name}_iqm']:.2f}" if name in row else "")
-        lines.append(
-            f"| {row['task']} | " + " | ".join(shown) + f" | {row['real_steps']:,} | "
-            f"{row['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
+            if key not in measured(FILE):
+                keep(FILE, key, measure(task, seed, folder, agents))
+    lines = []
+    for row in measured(FILE).values():
+        tuned = TUNED.get(row["task"])
+        shown = [f"{row.get(key, float('nan')):.2f}" for key in ("random", "optimal")]
+        shown.append("" if tuned is None else f"{tuned:g}")
+        shown += [f"{row[f'{x}_iqm']:.2f}" if f"{x}_iqm" in row else "" for x in NAMES]
+        lines.append((row["task"], *shown, f"{row['real_steps']:,}", f"{row['seconds']:.0f}"))
+    head = "task|random:|optimal policy:|tuned:|PPO:|A2C:|DQN:|real steps:|seconds:"
+    print(markdown(head, lines))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    tyro.cli(main)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import FlattenObservation
 
-FROZEN_LAKE_STEPS = 100
+from gtn_rl.envs.targets import play
 
 
-def frozen_lake() -> gym.Env[Any, Any]:
-    """FrozenLake without slipping, its state as 16 numbers of which one is 1."""
-    return FlattenObservation(gym.make("FrozenLake-v1", is_slippery=False).unwrapped)
-
-
-def blackjack() -> gym.Env[Any, Any]:
-    """Blackjack, its three numbers as 45 of which three are 1."""
-    return FlattenObservation(gym.make("Blackjack-v1").unwrapped)
+def flat(name: str, **settings: Any) -> gym.Env[Any, Any]:
+    """An environment without its limit of steps, its observations as one row of numbers."""
+    return FlattenObservation(gym.make(name, **settings).unwrapped)
 
 
 def flappy() -> gym.Env[Any, Any]:
@@ -43,36 +37,27 @@ def minigrid() -> gym.Env[Any, Any]:
     return FlattenObservation(wrappers.ImgObsWrapper(gym.make("MiniGrid-Empty-5x5-v0").unwrapped))
 
 
-gym.register("FlatFrozenLake-v1", frozen_lake, max_episode_steps=FROZEN_LAKE_STEPS)
-gym.register("FlatBlackjack-v1", blackjack)
+# FrozenLake's state as 16 numbers of which one is 1, Blackjack's three as 45 of which three are.
+lake = {"name": "FrozenLake-v1", "is_slippery": False}
+gym.register("FlatFrozenLake-v1", flat, max_episode_steps=100, kwargs=lake)
+gym.register("FlatBlackjack-v1", flat, kwargs={"name": "Blackjack-v1"})
 gym.register("Flappy-v0", flappy, max_episode_steps=1_000)
 gym.register("MiniGrid-v0", minigrid, max_episode_steps=100)
 
 
 def steer(seen: Any) -> Any:
     """Boat: be at the goal in the next step, or push towards it."""
-    return np.clip(-(seen[:2] + seen[2:]) / 0.4, -1, 1).astype(np.float32)
+    return np.clip(-(seen[:, :2] + seen[:, 2:]) / 0.4, -1, 1).astype(np.float32)
 
 
-def heat(seen: Any) -> int:
+def heat(seen: Any) -> Any:
     """Thermostat: what costs least in the next step."""
-    leak = seen[0] + 0.05 * (seen[1] - seen[0])
-    costs = [abs(leak + 1.5 * (a - 1) - 21) / 10 + 0.05 * abs(a - 1) for a in range(3)]
-    return int(np.argmin(costs))
-
-
-def controlled(task: str, act: Callable[[Any], Any], episodes: int = 200) -> float:
-    """Mean return of a controller."""
-    env, returns = gym.make(task), []
-    for seed in range(episodes):
-        seen, total, over = env.reset(seed=seed)[0], 0.0, False
-        while not over:
-            seen, reward, terminated, truncated, _ = env.step(act(seen))
-            total, over = total + float(reward), terminated or truncated
-        returns.append(total)
-    return float(np.mean(returns))
+    leak = seen[:, :1] + 0.05 * (seen[:, 1:2] - seen[:, :1])
+    action = np.arange(3)
+    return (abs(leak + 1.5 * (action - 1) - 21) / 10 + 0.05 * abs(action - 1)).argmin(1)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-    print(controlled("my_env:Boat-v0", steer), controlled("my_env:Thermostat-v0", heat))
+    for name, act in {"my_env:Boat-v0": steer, "my_env:Thermostat-v0": heat}.items():
+        print(name, play(gym.make_vec(name, num_envs=200), act, seed=0)[0].mean())

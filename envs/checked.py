@@ -52,12 +52,7 @@ class _HungError(BaseException):
 
 
 class Call:
-    """Runs a user's code, and turns whatever it does but to return into a `TargetError`.
-
-    Args:
-        name: Of the environment.
-        where: What it is doing.
-    """
+    """Runs a user's code, and turns whatever it does but to return into a `TargetError`."""
 
     def __init__(self, name: str, where: Callable[[], str] = lambda: "making it") -> None:
         self.name, self.where, self.hangs, self.since = name, where, False, 0.0
@@ -110,10 +105,6 @@ class Checked(gym.Wrapper[NDArray[Any], Any, NDArray[Any], Any]):
 
     Seeds are taken modulo 2**32: many environments hand them to `numpy.random.seed`. What lies
     outside the declared bounds is warned of once, since it is clipped to them.
-
-    Args:
-        make: Makes the environment.
-        name: Of the environment.
 
     Raises:
         TargetError: It cannot be made; later on: it raised, hangs, never ends, or returned

@@ -171,8 +171,8 @@ _ROUND, _ROUNDS, _ENOUGH = 20, 5, 10_000
 begun: what a short episode returns is chance, and long ones are dear."""
 
 
-def random_return(task: Target) -> tuple[float, int]:
-    """Mean real return of agents that act at random, and the real steps that it took.
+def random_return(task: Target) -> float:
+    """Mean real return of agents that act at random.
 
     The same episodes each time: whatever is measured by it is measured by the same number.
 
@@ -191,7 +191,7 @@ def random_return(task: Target) -> tuple[float, int]:
             steps += taken
     finally:
         envs.close()
-    return float(np.mean(returns)), steps
+    return float(np.mean(returns))
 
 
 def random_steps(length: float) -> int:

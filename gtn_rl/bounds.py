@@ -45,10 +45,6 @@ Return = Annotated[float, Bounds(-1e30, 1e30)]
 def check(config: Any, where: str = "") -> None:
     """Nothing, if every field of a dataclass of settings, and of its groups, can be meant.
 
-    Args:
-        config: The settings.
-        where: Fields that lead to them.
-
     Raises:
         UsageError: The first field that has not its type, or is beyond its bounds.
     """

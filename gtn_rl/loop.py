@@ -90,9 +90,6 @@ class Stage(Protocol):
     def converged(self, step: int) -> bool:
         """Whether there is nothing left to gain."""
 
-    def spent(self) -> int:
-        """Real steps taken since this was last asked, all of its randomness and judges included."""
-
     def end(self, state: State) -> None:
         """Leave what the next stage needs; without a real step."""
 

@@ -141,7 +141,7 @@ class Run:
 
     def over(self, stage: Stage) -> bool:
         """Whether a stage, or the run, has come to its end."""
-        self._spend(stage)
+        self._spend()
         spent, share = self._used()
         if share >= 1:
             self.progress.stopped = spent
@@ -153,7 +153,7 @@ class Run:
         before = self._costs
         self.progress.step += 1
         self.progress.steps += 1
-        self._spend(stage)
+        self._spend()
         self.progress.dearest = _dearer(self.progress.dearest, before, self._costs)
         over = self._share(stage) >= 1
         self._last = not over and self._ends(stage)
@@ -218,11 +218,11 @@ class Run:
     def _costs(self) -> tuple[int, float]:
         return self.progress.real_steps, self.progress.seconds
 
-    def _spend(self, stage: Stage) -> None:
+    def _spend(self) -> None:
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self._clock = now
-        self.progress.real_steps += stage.spent()
+        self.progress.real_steps += self.allowance.taken
         self._allow()
 
     def _allow(self) -> None:
@@ -283,7 +283,7 @@ class Run:
     def _evaluate(self, stage: Stage, row: dict[str, Any], *, last: bool) -> None:
         before = self._costs
         row |= stage.evaluate(self.step, last=last)
-        self._spend(stage)
+        self._spend()
         self.progress.exam = _dearer(self.progress.exam, before, self._costs)
         if "evaluation" in row:
             score, best = row["evaluation"], self.progress.best

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from gtn_rl.agents.classifier import Group, Lesson, draw, fit, parse_group
+from gtn_rl.agents.classifier import Lesson, draw, fit
 from gtn_rl.agents.cnn import CNN
+from gtn_rl.agents.spec import Group, parse_group
 from gtn_rl.errors import UsageError
 
 F64 = torch.float64
@@ -180,7 +181,7 @@ def test_gradient_checkpointing_changes_no_gradient(segment, start, generator):
     ("text", "message"),
     [
         ("mlp:64", "not of the form"),
-        ("2xmlp@sigmoid:64", "unknown activation"),
+        ("2xmlp@sigmoid:64", "one of the activations"),
         ("0xmlp@relu:64", "above 0"),
         ("mlp@relu:9..4", "low..high"),
         ("cnn4@relu:8", "odd"),

@@ -140,6 +140,10 @@ def of(*kinds, **settings):
     ("make", "message"),
     [
         (lambda: of("64-64"), "not of the form"),
+        (lambda: of("pg@tanh:64"), "not of the form"),
+        (lambda: of("8xdqm@relu:64"), "Did you mean 'dqn'"),
+        (lambda: of("8xdqn@gelu:64"), "activations"),
+        (lambda: of("0xdqn@relu:64"), "above 0"),
         (lambda: of("sb3:ppo", estimator="meta-gradient"), "--estimator evolution"),
         (lambda: of("sb3:ppo", "1xpg@tanh:8"), "all sb3"),
         (lambda: of("sb3:ppo", horizon=5), "horizon 1 and the executor batch"),

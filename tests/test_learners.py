@@ -8,7 +8,6 @@ from gtn_rl.agents.bandit import Batch, train
 from gtn_rl.agents.bandit_algorithms import BanditDQN, PolicyGradient, squashed
 from gtn_rl.agents.draw import BANDITS, ENTROPY, INTERACTIVE, draw
 from gtn_rl.agents.spec import ALGORITHMS, WHOLE, parse_learners
-from gtn_rl.errors import UsageError
 
 THREE = spaces.Discrete(3)
 BOX = spaces.Box(-4.0, 4.0, (2,))
@@ -173,16 +172,6 @@ def test_drawn_hyperparameters_lie_in_their_bounds(generator):
     assert ((learners.learning_rate >= 3e-3) & (learners.learning_rate <= 6e-3)).all()
     assert ((learners.entropy >= ENTROPY[0]) & (learners.entropy <= ENTROPY[1])).all()
     assert len(learners.learning_rate.unique()) == 6
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("pg@tanh:64", "not of the form"), ("8xdqm@relu:64", "Did you mean 'dqn'"),
-     ("8xdqn@gelu:64", "activations"), ("0xdqn@relu:64", "above 0")],
-)  # fmt: skip
-def test_groups_that_make_no_sense_are_refused(text, message):
-    with pytest.raises(UsageError, match=message):
-        parse_learners(text)
 
 
 def test_every_name_has_a_learner_and_every_learner_a_name():

@@ -273,9 +273,12 @@ def next_step_face(env, count, seed):
 
 def same_step_face(env, count, seed):
     face = SyntheticVectorEnv(env, count, "SameStep", budget=BUDGET_EPISODES * count)
-    action = yield face.reset(seed=seed)[0]
+    observation = face.reset(seed=seed)[0]
+    action = yield observation
     while True:
-        observation, reward, *_ = face.step(action)
+        last = observation
+        observation, reward, _, _, info = face.step(action)
+        np.testing.assert_array_equal(np.stack(list(info["final_obs"])), last)
         action = yield observation, reward
 
 

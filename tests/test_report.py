@@ -14,16 +14,13 @@ def comparison():
         return Cell(algorithm, kind, 2048, np.asarray(returns), np.full(len(returns), 1.5))
 
     return Comparison(
-        "gtn_rl/CartPole-v1",
-        "CartPole-v1",
-        {"real_steps": 1_000_000, "seconds": 40.0},
-        [
+        "gtn_rl/CartPole-v1", "CartPole-v1", {"real_steps": 1_000_000, "seconds": 40.0}, [
             # Equal scores: rounding must not turn the interval inside out.
             cell("ppo", "synthetic", np.full((10, 3), 499.9)),
             cell("ppo", "real", [[100.0, 200.0], [300.0, 400.0]] * 5),
         ],
         {"random": 20.0, "optimal": 500.0},
-    )
+    )  # fmt: skip
 
 
 def test_table_and_caption_say_what_was_measured(comparison):
@@ -96,20 +93,15 @@ def test_figure_is_drawn(comparison, tmp_path, log, kind):
     assert path.stat().st_size > 5_000
 
 
-def test_multiples_of_four_are_a_trimmed_mean():
+def test_the_interquartile_mean_counts_scores_at_the_quartiles_in_part():
+    # Of eight it is the trimmed mean; of ten scores the middle half is five: 0.5 + 4 + 0.5.
     assert interquartile_mean([100, 2, 1, 3, 4, 5, 6, -50]) == pytest.approx((2 + 3 + 4 + 5) / 4)
-
-
-def test_other_numbers_count_in_part():
-    # Of ten scores the middle half is five: 0.5 + 4 + 0.5.
     scores = np.arange(10.0)
     assert interquartile_mean(scores) == pytest.approx((0.5 * 2 + 3 + 4 + 5 + 6 + 0.5 * 7) / 5)
     assert interquartile_mean([7.0]) == 7.0
     assert interquartile_mean(np.arange(16.0).reshape(2, 8), axis=1).tolist() == [3.5, 11.5]
     assert summarize(np.full((5, 3), 500.0)) == (500.0, 500.0, 500.0, 500.0, 500.0)
-
-
-def test_episodes_are_averaged_before_seeds():
+    # Episodes are averaged before seeds.
     summary = summarize([[0.0, 10.0], [5.0, 5.0]])
     assert (summary.min, summary.mean) == (5.0, 5.0)
 
@@ -129,11 +121,6 @@ def test_the_interval_is_as_wide_as_that_of_a_normal():
     s = summarize(scores)
     wide = 2 * 1.96 * interquartile_mean(again, axis=1).std()
     assert s.high - s.low == pytest.approx(wide, rel=0.06)
-
-
-def test_bootstrap_is_seeded():
-    scores = np.random.default_rng(1).normal(size=10)
-    assert summarize(scores, seed=3) == summarize(scores, seed=3)
 
 
 @pytest.mark.parametrize("bad", [[], [1.0, np.nan]])

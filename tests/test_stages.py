@@ -1,7 +1,6 @@
 """Stages on tasks with known answers: search, pretraining, how a lesson is shown, judging."""
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import gymnasium as gym
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from probes import Probe, Side
 
 from gtn_rl.config import Pretrain, Search, TrainConfig
@@ -292,16 +290,3 @@ def test_what_an_environment_lacks_is_said():
             describe("Lacking-v0")
     finally:
         gym.registry.pop("Lacking-v0")
-
-
-@pytest.mark.slow
-def test_the_search_leaves_a_plateau_by_novelty():
-    """CliffWalking: whoever stands still does best, until one reaches the goal."""
-
-    def cliff():
-        limited = gym.wrappers.TimeLimit(CliffWalkingEnv(), 100)
-        return gym.wrappers.FlattenObservation(limited)
-
-    config = replace(TrainConfig(seed=3, target_return=-14.0), search=Search(96, 100))
-    state, _ = staged(cliff, config, search.Search)
-    assert greedy(cliff, state.teacher, 5) > -100

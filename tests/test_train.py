@@ -155,12 +155,6 @@ def test_an_existing_run_is_not_touched(small, trained):
     assert before == {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
-def test_a_checkpoint_that_cannot_be_read_is_named(small, tmp_path):
-    (tmp_path / "checkpoint.pt").write_bytes(b"junk")
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        run(small, tmp_path, resume=True)
-
-
 def test_a_users_environment_from_a_factory(small):
     config = replace(
         small, outer=Outer(steps=1, population=4, copies=1),

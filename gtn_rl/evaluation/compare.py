@@ -226,7 +226,7 @@ def compare(
         for kind in kinds
     ]
     known = config.get("results", {}).get("returns", {})
-    beside = {"random": random_return(task)[0]}
+    beside = {"random": random_return(task)}
     beside |= {name: value for name, value in known.items() if name == "optimal"}
 
     def sofar(stopped: str = "") -> Comparison:

@@ -75,8 +75,8 @@ class Fitness:
         if self._real is not None:
             self._real.close()
 
-    def __call__(self, population: Tensor, step: int) -> tuple[Tensor, int]:
-        """Returns `[P, K]`, by kind of learner, of teachers' parameters `[P, D]`; real steps."""
+    def __call__(self, population: Tensor, step: int) -> Tensor:
+        """Returns `[P, K]`, by kind of learner, of teachers' parameters `[P, D]`."""
         # Some members at a time: what their learners work on then stays in the processor's cache.
         config = self._config
         batched = sum(group.count for group in config.groups if not group.whole)
@@ -84,10 +84,9 @@ class Fitness:
         most = max(_OBSERVATIONS * torch.get_num_threads(), each)
         parts = max(math.ceil(len(population) * each / most), 1)
         rows = torch.tensor_split(population.float(), parts)
-        results = [self._some(some, step) for some in rows]
-        return torch.cat([values for values, _ in results]), sum(steps for _, steps in results)
+        return torch.cat([self._some(some, step) for some in rows])
 
-    def _some(self, population: Tensor, step: int) -> tuple[Tensor, int]:
+    def _some(self, population: Tensor, step: int) -> Tensor:
         config, count = self._config, len(population)
         env = self._blank(count).requires_grad_(False)
         sizes = [parameter.shape[1] for parameter in env.parameters()]
@@ -98,19 +97,18 @@ class Fitness:
         seeds = [derive(config.seed, RESET, step, copy) % 2**31 for copy in range(copies)]
         if config.stock:
             assert isinstance(env, SyntheticEnv)
-            values, steps = member_returns(env, config.stock, self._task, config.steps, seeds)
-            return values.unsqueeze(1), steps
+            values = member_returns(env, config.stock, self._task, config.steps, seeds)
+            return values.unsqueeze(1)
         stream = generator(config.seed, LEARNERS, step)
         learners = self._teach(env, stream, create_graph=False)
         shape = (count * config.num_learners, copies)
         if self._real is None or self._real.shape != shape:
             self.close()
             self._real = RealEnvs(self._task, self._actions, *shape)
-        before = self._real.steps
         returns = self._real.evaluate(partial(act, learners), seeds).mean(1).float()
         kinds = list(config.kinds)
         kind = torch.tensor([kinds.index(name) for name in algorithms(learners)])
         index = members(learners, count) * len(kinds) + kind
         sums = torch.zeros(count * len(kinds)).index_add(0, index, returns)
         numbers = index.bincount(minlength=count * len(kinds))
-        return (sums / numbers).view(count, -1), self._real.steps - before
+        return (sums / numbers).view(count, -1)

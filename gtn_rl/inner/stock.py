@@ -20,43 +20,35 @@ if TYPE_CHECKING:
 
 def stock_returns(
     env: SyntheticEnv, names: Sequence[str], task: Target, steps: int, seeds: list[int]
-) -> tuple[NDArray[np.float64], int]:
-    """Train stock agents in a synthetic environment and score them in the real one.
+) -> NDArray[np.float64]:
+    """Greedy real returns `[agents, episodes]` of stock agents trained in a synthetic environment.
 
     Args:
         names: Algorithms, one agent of each: `ppo`, or any other of `gtn_rl.agents.sb3`.
         seeds: One for each real episode; all agents start alike. The first is the agents' own too.
-
-    Returns:
-        Greedy real returns `[agents, episodes]`, and how many real steps were taken.
     """
     from gtn_rl.agents.sb3 import greedily, train_stock
     from gtn_rl.envs.sb3 import SyntheticVecEnv
 
-    returns, total = [], 0
+    returns = []
     envs = task.vector(len(seeds))
     for index, name in enumerate(names):
         seed = derive(seeds[0], index) % 2**31
         agent = train_stock(name, SyntheticVecEnv(env, 1, seed, budget=steps), steps, seed)
-        scores, used = play(envs, greedily(agent, task.action_space), seeds)
-        returns.append(scores)
-        total += used
+        returns.append(play(envs, greedily(agent, task.action_space), seeds)[0])
     envs.close()
-    return np.stack(returns), total
+    return np.stack(returns)
 
 
 def member_returns(
     env: SyntheticEnv, names: Sequence[str], task: Target, steps: int, seeds: list[int]
-) -> tuple[torch.Tensor, int]:
-    """Mean real returns `[P]` of the stock agents of each of P members, and real steps."""
-    scores, total = [], 0
+) -> torch.Tensor:
+    """Mean real returns `[P]` of the stock agents of each of P members."""
+    scores = []
     for member in range(env.members):
-        returns, used = stock_returns(
-            env.select(torch.tensor([member])).requires_grad_(False), names, task, steps, seeds
-        )
-        scores.append(returns.mean())
-        total += used
-    return torch.tensor(np.array(scores), dtype=torch.float32), total
+        alone = env.select(torch.tensor([member])).requires_grad_(False)
+        scores.append(stock_returns(alone, names, task, steps, seeds).mean())
+    return torch.tensor(np.array(scores), dtype=torch.float32)
 
 
 def side_by_side(target: str | Factory, count: int) -> gym.vector.VectorEnv[Any, Any, Any]:

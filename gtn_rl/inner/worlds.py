@@ -132,7 +132,6 @@ class RewardedWorld:
         self._seeds = seeds * (self._shape[0] // rows)
         self._real: list[Tensor] = []
         self.uniform = _uniform(reward.members, (learners, episodes), shared, torch.float32)
-        self.steps = 0
 
     def close(self) -> None:
         self._envs.close()
@@ -158,7 +157,6 @@ class RewardedWorld:
         array, reward, terminated, truncated, _ = self._envs.step(
             self._actions.to_numpy(action.flatten(0, 1))
         )
-        self.steps += len(reward)
         following = self._tensor(array)
         over = terminated | truncated
         if over.any():

@@ -132,10 +132,6 @@ def _lock(handle: int, path: Path) -> None:
 def opened(path: Path, most: int) -> Iterator[tuple[BinaryIO, int]]:
     """A regular file to read, and its size: never a FIFO or device, which could wait for ever.
 
-    Args:
-        path: Of the file.
-        most: Bytes that it may have.
-
     Raises:
         OSError: It is not there or cannot be opened.
         ValueError: It is something else, or larger.

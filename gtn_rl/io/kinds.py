@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from gtn_rl.envs.reward import RewardNetwork
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.errors import ArtifactError
 from gtn_rl.io.artifact import Shapes, load, locate, read_config, read_weights, save
-from gtn_rl.modes.pairs import Pairs
 from gtn_rl.networks import MLP
+
+if TYPE_CHECKING:
+    from gtn_rl.modes.pairs import Pairs
 
 
 def save_pretrained(
@@ -103,33 +105,14 @@ def _environment_shapes(config: Mapping[str, Any]) -> Shapes:
 
 
 def save_reward(
-    reward: RewardNetwork,
-    folder: str | Path,
-    *,
-    training: Mapping[str, Any] | None = None,
+    reward: RewardNetwork, folder: str | Path, *, training: Mapping[str, Any] | None = None,
     results: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write a reward network to a folder; a kill while writing leaves the old one usable.
-
-    Args:
-        reward: The network, one and no population.
-        folder: Made if missing; the three files in it are replaced.
-        training: What it cost, as JSON: `real_steps`, `seconds`, `seed`, `command`, ...
-        results: What agents trained with it reach, as JSON.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ArtifactError: A number is not finite, or the folder cannot be written.
-    """
+) -> Path:  # fmt: skip
+    """Write a reward network, one and no population, to a folder, as `save_pretrained` does."""
     config = _basis(reward, folder, training, results) | {
-        "form": reward.form,
-        "additive": reward.additive,
-        "terms": reward.terms,
-        "hidden": list(reward.hidden),
-        "discount": reward.discount,
-    }
+        "form": reward.form, "additive": reward.additive, "terms": reward.terms,
+        "hidden": list(reward.hidden), "discount": reward.discount,
+    }  # fmt: skip
     return save(folder, "reward", config, reward, _reward_shapes(config))
 
 
@@ -148,11 +131,8 @@ def load_reward(name_or_path: str | Path) -> RewardNetwork:
     config = read_config(name_or_path, "reward")
 
     def make(_: dict[str, Tensor]) -> RewardNetwork:
-        return RewardNetwork(
-            *_spaces(config), target=config["target"], form=config["form"],
-            additive=config["additive"], terms=config["terms"], hidden=tuple(config["hidden"]),
-            discount=config["discount"],
-        )  # fmt: skip
+        own = {key: config[key] for key in ("target", "form", "additive", "terms", "discount")}
+        return RewardNetwork(*_spaces(config), hidden=tuple(config["hidden"]), **own)
 
     return load(locate(name_or_path), _reward_shapes(config), make)
 
@@ -166,44 +146,20 @@ def _reward_shapes(config: Mapping[str, Any]) -> Shapes:
 
 
 def save_pairs(
-    pairs: Pairs,
-    folder: str | Path,
-    *,
-    training: Mapping[str, Any] | None = None,
+    pairs: Pairs, folder: str | Path, *, training: Mapping[str, Any] | None = None,
     results: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write pairs to a folder; a kill while writing leaves the old ones usable.
-
-    Args:
-        pairs: The pairs, one set of them.
-        folder: Made if missing; the three files in it are replaced.
-        training: What they cost, as JSON: `real_steps`, `seconds`, `seed`, `command`, ...
-        results: What policies cloned from them reach, as JSON.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ArtifactError: A number is not finite, or the folder cannot be written.
-    """
+) -> Path:  # fmt: skip
+    """Write pairs, one set of them, to a folder, as `save_pretrained` does."""
     config = _basis(pairs, folder, training, results) | {
-        "pairs": pairs.count,
-        "steps": pairs.steps,
-        "optimizer": pairs.optimizer,
-    }
+        "pairs": pairs.count, "steps": pairs.steps, "optimizer": pairs.optimizer,
+    }  # fmt: skip
     return save(folder, "pairs", config, pairs, _pairs_shapes(config))
 
 
 def load_pairs(folder: str | Path, *, target: str | None = None) -> Pairs:
-    """Load pairs that `save_pairs` or `gtn-rl distill` wrote.
+    """Load pairs that `save_pairs` or `gtn-rl distill` wrote, as `from_pretrained` does."""
+    from gtn_rl.modes.pairs import Pairs
 
-    Args:
-        folder: Where they are.
-        target: Gymnasium id that they must have been made for, if it matters.
-
-    Raises:
-        ArtifactError: Nothing there, something unreadable or else there, or another target.
-    """
     config = read_config(folder, "pairs")
     _check_target(folder, config, target)
 

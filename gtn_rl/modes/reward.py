@@ -150,9 +150,7 @@ def _teaching(target: str | Factory, task: Target, config: TrainConfig) -> Teach
                 generator, seed, create_graph=create_graph,
             )  # fmt: skip
         finally:
-            stage.charge(sum(made.steps for made in worlds))
             for made in worlds:
                 made.close()
 
-    stage = TeachLearners(target, task, config, teach)
-    return stage
+    return TeachLearners(target, task, config, teach)

@@ -56,11 +56,8 @@ class Generation(NamedTuple):
 class Executor(Protocol):
     """Where the members of a generation train their learners."""
 
-    def fitness(self, generation: Generation) -> tuple[Tensor, int]:
-        """Mean return `[P, K]` of learners of each of K kinds, and how many real steps it took.
-
-        Not a number where a member was lost.
-        """
+    def fitness(self, generation: Generation) -> Tensor:
+        """Mean return `[P, K]` of learners of each of K kinds; not a number for lost members."""
 
     def close(self) -> None:
         """Free what it holds."""

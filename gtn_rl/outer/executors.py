@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gtn_rl.config import TrainConfig
+from gtn_rl.envs.allowance import Allowance, count, within
 from gtn_rl.envs.targets import Factory, describe
 from gtn_rl.errors import MissingExtraError, UsageError, one_line
 from gtn_rl.inner.fitness import Fitness
@@ -34,7 +35,7 @@ class Batch:
     def __init__(self, fitness: Fitness) -> None:
         self._fitness = fitness
 
-    def fitness(self, generation: Generation) -> tuple[Tensor, int]:
+    def fitness(self, generation: Generation) -> Tensor:
         return self._fitness(generation.population(), generation.step)
 
     def close(self) -> None:
@@ -65,9 +66,10 @@ class Outcome(NamedTuple):
 def work(job: Job, generation: Generation, members: list[int]) -> tuple[list[list[float]], int]:
     """The task of a worker: fitness of members, given by their indices, and real steps."""
     torch.set_num_threads(1)
-    rows = generation.population()[members]
-    values, steps = _fitness(job)(rows, generation.step)
-    return values.tolist(), steps
+    rows, costs = generation.population()[members], Allowance()
+    with within(costs):
+        values = _fitness(job)(rows, generation.step)
+    return values.tolist(), costs.taken
 
 
 @lru_cache(maxsize=1)
@@ -79,10 +81,9 @@ def _fitness(job: Job) -> Fitness:
 def _complete(
     population: int, workers: int, attempt: Callable[[list[list[int]]], Iterable[Outcome]],
     retries: int,
-) -> tuple[Tensor, int]:  # fmt: skip
-    """Fitness `[P, K]` of a generation, not a number where it was lost, and real steps."""
+) -> Tensor:  # fmt: skip
+    """Fitness `[P, K]` of a generation, not a number where it was lost."""
     values: dict[int, list[float]] = {}
-    steps = 0
     # One task for each worker: a stack of half as many members takes more than half as long.
     parts = torch.arange(population).tensor_split(min(workers, population))
     left = [part.tolist() for part in parts]
@@ -94,7 +95,7 @@ def _complete(
                 failed.append(outcome)
             else:
                 values |= dict(zip(outcome.members, outcome.fitness, strict=True))
-                steps += outcome.real_steps
+                count(outcome.real_steps)
         left = [outcome.members for outcome in failed]
         if not left:
             break
@@ -105,7 +106,7 @@ def _complete(
             stacklevel=2,
         )
     lost = [torch.nan] * max((len(row) for row in values.values()), default=1)
-    return torch.tensor([values.get(member, lost) for member in range(population)]), steps
+    return torch.tensor([values.get(member, lost) for member in range(population)])
 
 
 def _said(error: BaseException) -> str:
@@ -124,7 +125,7 @@ class Processes:
         self._timeout, self._retries = timeout, retries
         self._pool = make_pool(workers)
 
-    def fitness(self, generation: Generation) -> tuple[Tensor, int]:
+    def fitness(self, generation: Generation) -> Tensor:
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:
             futures = [self._pool.submit(work, self._job, generation, task) for task in tasks]
             late = wait(futures, self._timeout).not_done
@@ -189,7 +190,7 @@ class Ray:
         options = {"num_cpus": 1, "max_retries": retries, "runtime_env": environment}
         self._work = self._ray.remote(**options)(work)
 
-    def fitness(self, generation: Generation) -> tuple[Tensor, int]:
+    def fitness(self, generation: Generation) -> Tensor:
         job, shared = self._ray.put(self._job), self._ray.put(generation)
 
         def attempt(tasks: list[list[int]]) -> Iterator[Outcome]:

@@ -39,6 +39,10 @@ class Strategy(Protocol[S]):
     def tell(self, state: S, population: Tensor, fitness: Tensor) -> S: ...
 
 
+def _normal(rows: int, mean: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(rows, len(mean), generator=generator, dtype=mean.dtype)
+
+
 def centered_ranks(fitness: Tensor) -> Tensor:
     """Ranks `[P]` scaled to [-1/2, 1/2]; 0 where fitness is not a number, ties share a rank.
 
@@ -80,8 +84,7 @@ class OpenAIES:
         return OpenAIESState(mean, torch.zeros_like(mean), torch.zeros_like(mean), 0)
 
     def ask(self, state: OpenAIESState, generator: torch.Generator) -> Tensor:
-        shape = (self.population // 2, len(state.mean))
-        noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
+        noise = _normal(self.population // 2, state.mean, generator)
         return state.mean + self.deviation * torch.cat([noise, -noise])
 
     def tell(self, state: OpenAIESState, population: Tensor, fitness: Tensor) -> OpenAIESState:
@@ -118,8 +121,7 @@ class SNES:
         return SNESState(mean, torch.full_like(mean, self.deviation))
 
     def ask(self, state: SNESState, generator: torch.Generator) -> Tensor:
-        shape = (self.population, len(state.mean))
-        noise = torch.randn(shape, generator=generator, dtype=state.mean.dtype)
+        noise = _normal(self.population, state.mean, generator)
         return state.mean + state.deviation * noise
 
     def tell(self, state: SNESState, population: Tensor, fitness: Tensor) -> SNESState:
@@ -181,8 +183,7 @@ class CMAES:
         return CMAESState(mean, self.deviation, zero, zero, unit, unit, torch.ones_like(mean), 0)
 
     def ask(self, state: CMAESState, generator: torch.Generator) -> Tensor:
-        shape = (self.population, len(state.mean))
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        noise = _normal(self.population, state.mean, generator)
         return state.mean + state.deviation * (noise * state.lengths) @ state.basis.T
 
     def tell(self, state: CMAESState, population: Tensor, fitness: Tensor) -> CMAESState:

@@ -59,8 +59,8 @@ class Once:
 
     Args:
         name: What goes on, in words.
-        act: Changes the teacher in place or measures it; gives log entries and real steps. The
-            stage has no step at all if not given.
+        act: Changes the teacher in place or measures it; gives log entries. The stage has no step
+            at all if not given.
         make: The teacher, if it is to be another one.
         reserve: Real steps of `act` at most.
         scored: Whose return `act` measures.
@@ -74,7 +74,7 @@ class Once:
     def __init__(
         self,
         name: str,
-        act: Callable[[State], tuple[dict[str, float], int]] | None = None,
+        act: Callable[[State], dict[str, float]] | None = None,
         make: Callable[[State], nn.Module] = lambda state: state.teacher,
         reserve: Callable[[State], int] = lambda _: 0,
         scored: str = "",
@@ -85,21 +85,16 @@ class Once:
     def begin(self, state: State) -> None:
         self._state, self.estimator = state, Keep(self._make(state))
         self._row: dict[str, float] = {}
-        self._taken = 0
 
     def objective(self, trained: nn.Module, step: int) -> None:
         assert self._act is not None
-        self._row, self._taken = self._act(self._state)
+        self._row = self._act(self._state)
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         return self._row
 
     def shares(self, step: int) -> Mapping[str, float]:
         return {"done": float(step) if self._act else 1.0}
-
-    def spent(self) -> int:
-        new, self._taken = self._taken, 0
-        return new
 
     def end(self, state: State) -> None:
         """Hand on the teacher, and the scores of learners by their names."""

@@ -26,25 +26,23 @@ _STEPS_PER_UPDATE = 25
 def learn_dynamics(task: Target, config: TrainConfig) -> Once:
     """The stage: transitions of what the optimal policy does and of what anyone might do."""
 
-    def act(state: State) -> tuple[dict[str, float], int]:
+    def act(state: State) -> dict[str, float]:
         env, seed = state.teacher, derive(config.seed, _STREAM)
         assert isinstance(env, SyntheticEnv)
         actions = make_actions(task.action_space, config.noise)
-        rollout, steps = explore(env, task, actions, config.dynamics.real_steps, seed)
+        rollout = explore(env, task, actions, config.dynamics.real_steps, seed)
         errors = fit_dynamics(env, task, rollout, derive(config.seed, _STREAM, 2))
-        return {"surrogate": -sum(errors.values())}, steps
+        return {"surrogate": -sum(errors.values())}
 
     return Once("learning dynamics", act)
 
 
-def explore(
-    env: SyntheticEnv, task: Target, actions: Actions, steps: int, seed: int
-) -> tuple[Rollout, int]:
+def explore(env: SyntheticEnv, task: Target, actions: Actions, steps: int, seed: int) -> Rollout:
     """About so many real transitions, from what the optimal policy does to what anyone might do.
 
     The first of 64 real environments is acted in at random, the last as by the optimal policy,
     those between the less at random the later. Random actions alone would not leave where episodes
-    start. How many real steps it took is the second result.
+    start.
     """
     share = torch.linspace(0, 1, _COPIES).view(1, -1, 1)
 
@@ -53,8 +51,7 @@ def explore(
 
     with RealEnvs(task, actions, 1, _COPIES) as real:
         real.reset(derive(seed, 0))
-        rollout = real.rollout(policy, max(steps // _COPIES, 1), generator(seed, 1))
-        return rollout, real.steps
+        return real.rollout(policy, max(steps // _COPIES, 1), generator(seed, 1))
 
 
 def fit_dynamics(env: SyntheticEnv, task: Target, rollout: Rollout, seed: int) -> dict[str, float]:

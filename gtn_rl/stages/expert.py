@@ -151,7 +151,7 @@ class ImitateExpert:
         self._real = RealEnvs(self.task, self.actions, 1, _COPIES)
         self._exam = RealEnvs(self.task, self.actions, 1, _EPISODES)
         self._length, self._gain = 0.0, 1.0
-        self._counted, self._returns = 0, {"random": 0.0, "expert": 0.0, "optimal": 0.0}
+        self._returns = {"random": 0.0, "expert": 0.0, "optimal": 0.0}
 
     def objective(self, trained: SyntheticEnv, step: int) -> Example:
         """The expert's outputs where it goes, more or less at random, and around."""
@@ -210,11 +210,6 @@ class ImitateExpert:
 
     def shares(self, step: int) -> Mapping[str, float]:
         return {"imitation": step / _STEPS}
-
-    def spent(self) -> int:
-        total = self._real.steps + self._exam.steps
-        new, self._counted = total - self._counted, total
-        return new
 
     def end(self, state: State) -> None:
         """Hand on the environment, presented to agents."""

@@ -54,7 +54,6 @@ class Imitate:
         pairs = self._first(state.visited)
         self.estimator = MetaGradient(pairs, self._rate, averaging=config.averaging)
         self._exam = RealEnvs(self.task, self.actions, config.num_policies, config.episodes)
-        self._counted = 0
 
     def _first(self, states: Tensor) -> Pairs:
         if not len(states):
@@ -115,10 +114,6 @@ class Imitate:
 
     def shares(self, step: int) -> Mapping[str, float]:
         return {"imitation": step / self.config.imitation if self.config.imitation else 1.0}
-
-    def spent(self) -> int:
-        new, self._counted = self._exam.steps - self._counted, self._exam.steps
-        return new
 
     def close(self) -> None:
         self._exam.close()

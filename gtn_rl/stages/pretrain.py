@@ -178,10 +178,10 @@ class Pretrain:
         self._real = RealEnvs(self.task, self._own, 1, config.pretrain.copies)
         self._exam = RealEnvs(self.task, self._own, 1, _EPISODES)
         self._random = state.returns.get("random", 0.0)
-        self._used, self._counted, self._length = 0, 0, 0.0
+        self._used, self._length = 0, 0.0
         self._robust = -float("inf")
         self._smooth, self._best, self._best_at, self._score = 0.0, -float("inf"), 0, -float("inf")
-        self._visited, self._taken = torch.zeros(0, env.observation_size), 0
+        self._visited = torch.zeros(0, env.observation_size)
         self._gain, self._kept = 1.0, copy.deepcopy(env)
 
     def reserve(self, state: State) -> int:
@@ -231,7 +231,6 @@ class Pretrain:
             real.reset(derive(self.config.seed, _STREAM, 5) % 2**31)
             rollout = real.rollout(policy, min(self.task.horizon or _STEPS, _STEPS), source)
             self._visited = rollout.observation[rollout.valid]
-            self._taken += real.steps
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
         """Greedy real return, before the first step and after the last one."""
@@ -277,12 +276,6 @@ class Pretrain:
             return False
         wait = max(self.config.pretrain.patience, self._used / 3)
         return self._used - self._best_at >= wait
-
-    def spent(self) -> int:
-        """Real steps since this was last asked."""
-        total = self._real.steps + self._exam.steps + self._taken
-        new, self._counted = total - self._counted, total
-        return new
 
     def end(self, state: State) -> None:
         """Hand on the better of both policies, presented to agents, and the states met."""

@@ -125,11 +125,10 @@ class Search:
 
     def begin(self, state: State) -> None:
         self.estimator = Mutation(self.task, self.config)
-        self._state, self._counted = state, 0
+        self._state = state
         self._random: float | None = None
         self._alike = True
         self._real: dict[bool, RealEnvs] = {}
-        self._closed = 0
 
     def train(self, teachers: SyntheticEnv, step: int) -> SyntheticEnv:
         """The limit of a training without end: the policy that has learned all there is."""
@@ -188,7 +187,6 @@ class Search:
             seed = derive(self.config.seed, _STREAM, 0)
             discrete = isinstance(self.task.action_space, spaces.Discrete)
             returns, _ = returns_of(real, act, seed, source if discrete else None)
-            self._closed += real.steps
         self._random = self._state.returns["random"] = float(returns.mean())
         self._alike = bool((returns == returns[0]).all())
         seen = Seen(1, self.task.observation_space.shape[0])
@@ -201,11 +199,6 @@ class Search:
     def converged(self, step: int) -> bool:
         """Whether there is something to climb."""
         return self.estimator.over
-
-    def spent(self) -> int:
-        total = self._closed + sum(real.steps for real in self._real.values())
-        new, self._counted = total - self._counted, total
-        return new
 
     def end(self, state: State) -> None:
         state.teacher = self.estimator.teacher

@@ -112,7 +112,7 @@ class SearchPairs:
 
     def begin(self, state: State) -> None:
         self.estimator = Selection(self.task, self.config)
-        self._taken, self._random, self._known = 0, 0.0, False
+        self._random, self._known = 0.0, False
 
     def train(self, teachers: Pairs, step: int) -> Any:
         """A policy of each candidate, or several; candidates are drawn when the scale is known."""
@@ -137,7 +137,6 @@ class SearchPairs:
         with RealEnvs(self.task, self.actions, count, episodes) as real:
             seed = derive(self.config.seed, _SEARCH, policies)
             returns = real.evaluate(partial(act, trained), seed % 2**31)
-            self._taken += real.steps
         return returns.view(-1, policies * episodes).mean(1)
 
     def _look(self) -> None:
@@ -147,20 +146,14 @@ class SearchPairs:
         with RealEnvs(self.task, self.actions, 1, _COPIES) as real:
             real.reset(seed % 2**31)
             rollout = real.rollout(random, _LENGTH, source)
-            self._taken += real.steps
         with RealEnvs(self.task, self.actions, 1, _EPISODES) as real:
             discrete = isinstance(self.task.action_space, spaces.Discrete)
             returns = real.evaluate(random, seed % 2**31, source if discrete else None)
-            self._taken += real.steps
         self.estimator.scale(*moments(rollout.observation[rollout.valid]))
         self._random, self._known = float(returns.mean()), True
 
     def shares(self, step: int) -> Mapping[str, float]:
         return {"rounds": step / len(_ROUNDS)}
-
-    def spent(self) -> int:
-        new, self._taken = self._taken, 0
-        return new
 
     def end(self, state: State) -> None:
         """Hand on the best pairs, a critic of their scale, and what random agents reach."""

@@ -102,7 +102,7 @@ class TeachLearners:
         self._exam = RealEnvs(self._task, self._actions, self._judges, self._episodes)
         self._real: RealEnvs | None = None
         self._executor: Executor | None = None
-        self._taken, self._counted, self._reached = 0, 0, False
+        self._reached = False
 
     def reserve(self, state: State) -> int:
         """Real steps of the first evaluation, if episodes are as long as they may be."""
@@ -166,9 +166,7 @@ class TeachLearners:
         """Returns of a population, or the surrogate of return from acting in the target."""
         if isinstance(trained, Generation):
             assert self._executor is not None
-            returns, steps = self._executor.fitness(trained)
-            self._taken += steps
-            return returns
+            return self._executor.fitness(trained)
         return self._surrogate(trained, step)
 
     def _surrogate(
@@ -239,10 +237,9 @@ class TeachLearners:
         if self._config.stock:
             assert isinstance(teacher, SyntheticEnv)
             seeds = [derive(seed, copy) % 2**31 for copy in range(self._episodes)]
-            array, steps = stock_returns(
+            array = stock_returns(
                 teacher, self._config.stock, self._task, self._config.steps, seeds
             )
-            self._taken += steps
             returns, names = torch.as_tensor(array).mean(1), list(self._config.stock)
         else:
             learners = self._examine(teacher, generator(seed, 1), create_graph=False)
@@ -261,15 +258,6 @@ class TeachLearners:
         if self._goal is not None and not self._judged:
             return stalled and self._best >= self._goal
         return self._reached or stalled
-
-    def spent(self) -> int:
-        total = self._taken + self._exam.steps + (0 if self._real is None else self._real.steps)
-        new, self._counted = total - self._counted, total
-        return new
-
-    def charge(self, real_steps: int) -> None:
-        """Count real steps that were taken for it elsewhere."""
-        self._taken += real_steps
 
     def close(self) -> None:
         for envs in (self._exam, self._real, self._executor):
@@ -299,16 +287,16 @@ def judging(teaching: TeachLearners, task: Target, seed: int) -> Once:
     def random(state: State) -> int:
         return random_steps(task.horizon or state.length)
 
-    def act(state: State) -> tuple[dict[str, float], int]:
+    def act(state: State) -> dict[str, float]:
         teaching.begin_judging(state)
         try:
-            scores, steps = teaching.judge(state.teacher, derive(seed, _FINAL)), 0
+            scores = teaching.judge(state.teacher, derive(seed, _FINAL))
         finally:
             teaching.close()
         if random(state) <= left():
-            state.returns["random"], steps = random_return(task)
+            state.returns["random"] = random_return(task)
         kinds = [value for name, value in scores.items() if "_of_" in name]
-        return scores | {"evaluation": sum(kinds) / len(kinds)}, teaching.spent() + steps
+        return scores | {"evaluation": sum(kinds) / len(kinds)}
 
     def reserve(state: State) -> int:
         return teaching.reserve(state) + random(state)

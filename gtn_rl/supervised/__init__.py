@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from gtn_rl.supervised.artifact import load_teacher, save_teacher, saved_task
 from gtn_rl.supervised.config import SupervisedConfig
-from gtn_rl.supervised.data import DATASETS, Data, from_arrays, from_torch, load
+from gtn_rl.supervised.data import Data, from_arrays, from_torch
+from gtn_rl.supervised.datasets import DATASETS, load
 from gtn_rl.supervised.evaluate import final_accuracies
 from gtn_rl.supervised.teachers import TEACHERS
 from gtn_rl.supervised.train import train

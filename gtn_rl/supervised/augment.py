@@ -16,13 +16,6 @@ def augmented(
 ) -> Tensor:
     """Flat images `[..., F]`, each shifted and maybe mirrored by itself; what comes in is 0.
 
-    Args:
-        inputs: Flat images.
-        shape: `(channels, height, width)`.
-        flip: Whether half of them are mirrored, left and right.
-        crop: Most pixels of a shift along either axis.
-        generator: Source of all randomness.
-
     Raises:
         UsageError: Not the shape of an image.
     """

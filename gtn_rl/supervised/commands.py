@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional
 
 from gtn_rl import bounds
-from gtn_rl.cli import Flat, Place, fitted
+from gtn_rl.io.terminal import Flat, Place, fitted
 from gtn_rl.supervised import SupervisedConfig, load, load_teacher, saved_task, train
 from gtn_rl.supervised.data import Data
 

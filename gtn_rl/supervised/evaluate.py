@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit, parse_group
+from gtn_rl.agents.classifier import Classifiers, Lesson, draw, fit
+from gtn_rl.agents.spec import parse_group
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.augment import augmented
 from gtn_rl.supervised.config import SupervisedConfig

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gtn_rl.agents.classifier import Classifiers, cross_entropy
+from gtn_rl.envs.allowance import count
 from gtn_rl.outer.meta_gradient import Objective
 from gtn_rl.seeding import generator
 from gtn_rl.supervised.augment import augmented
@@ -25,17 +26,12 @@ _LEARNERS, _EXAMPLES, _SHOWN = 0, 1, 5
 
 
 class Classification:
-    """Classifiers trained by a teacher, scored on real data (Such et al. 2020, section 3).
-
-    Args:
-        data: The task.
-        config: Settings.
-    """
+    """Classifiers trained by a teacher, scored on real data (Such et al. 2020, section 3)."""
 
     name = "teaching classifiers"
 
     def __init__(self, data: Data, config: SupervisedConfig) -> None:
-        self.data, self.config, self.examples = data, config, 0
+        self.data, self.config = data, config
 
     def train(self, teacher: nn.Module, step: int) -> list[Classifiers]:
         """Fresh classifiers after each of the scored points of their training."""
@@ -51,7 +47,7 @@ class Classification:
         for stack in trained:
             size = (len(stack.parameters), self.config.real_batch)
             index = torch.randint(len(part), size, generator=source)
-            self.examples += index.numel()
+            count(index.numel())
             dtype = stack.parameters.dtype
             targets = F.one_hot(part.labels[index], self.data.classes).to(dtype)
             inputs = augmented(
@@ -77,18 +73,11 @@ class Shown:
     parameters: Tensor
 
     def with_parameters(self, parameters: Tensor) -> Self:
-        """Other samples."""
         return type(self)(parameters)
 
 
 def examples(data: Data, seed: int, labels: Tensor) -> Tensor:
-    """Real training examples `[..., F]` of classes `[...]`, drawn at random.
-
-    Args:
-        data: The task.
-        seed: Of the choice.
-        labels: Classes.
-    """
+    """Real training examples `[..., F]` of classes `[...]`, drawn at random."""
     part, source, index = data.train, generator(seed, _SHOWN), torch.zeros_like(labels)
     for label in range(data.classes):
         own, wanted = (part.labels == label).nonzero()[:, 0], labels == label
@@ -109,14 +98,16 @@ class Reconstruction:
     name = "showing real examples"
 
     def __init__(self, real: Tensor) -> None:
-        self._real, self.examples = real, real.shape[0] * real.shape[2]
+        self._real = real
 
     def train(self, teacher: Any, step: int) -> list[Shown]:
         """No learner: what the teacher shows."""
         return [Shown(teacher.samples()[0])]
 
     def objective(self, trained: Sequence[Shown], step: int) -> tuple[Objective, dict[str, float]]:
-        """Minus the mean squared difference to the real examples."""
+        """Minus the mean squared difference to the real examples, which are counted once."""
+        if step == 0:
+            count(self._real.shape[0] * self._real.shape[2])
 
         def score(shown: Sequence[Shown]) -> Tensor:
             return -(shown[0].parameters - self._real).square().mean()

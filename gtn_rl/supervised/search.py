@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from gtn_rl import bounds
-from gtn_rl.agents.classifier import Lesson, draw, parse_group, sgd
+from gtn_rl.agents.classifier import Lesson, draw, sgd
+from gtn_rl.agents.spec import parse_group
 from gtn_rl.errors import MissingExtraError, UsageError
 from gtn_rl.io.files import locked, replacing, write_text
 from gtn_rl.seeding import generator
@@ -39,16 +39,7 @@ def proxy_scores(
     seed: int = 0,
     count: int = 4,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Validation accuracies `[N]`, in percent, after training by a teacher (its inner steps).
-
-    Args:
-        teacher: Finished.
-        data: The task.
-        config: Settings it was trained with.
-        texts: N candidates.
-        seed: Of the fresh networks.
-        count: Networks for each candidate, averaged.
-    """
+    """Validation accuracies `[N]`, in percent, after training by a teacher (its inner steps)."""
     scores = []
     for text in texts:
         own = replace(config, learners=(text,), draw=0)
@@ -150,12 +141,6 @@ def naswot_scores(
 
     The logarithm of the determinant of the matrix that counts, for each two examples of a batch,
     the units that both let through or both do not (Mellor et al. 2021, section 3).
-
-    Args:
-        data: The task.
-        texts: N candidates with ReLUs.
-        seed: Of the fresh networks and the examples.
-        batch: Examples.
     """
     scores = []
     for text in texts:
@@ -171,30 +156,6 @@ def naswot_scores(
             kernel += rows @ rows.T + (1 - rows) @ (1 - rows).T
         scores.append(float(torch.linalg.slogdet(kernel)[1]))
     return np.array(scores)
-
-
-def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Correlation of ranks, ties sharing theirs."""
-    ranks = np.stack([_ranks(np.asarray(values, np.float64)) for values in (first, second)])
-    return float(np.corrcoef(ranks)[0, 1])
-
-
-def kendall(first: ArrayLike, second: ArrayLike) -> float:
-    """Kendall's tau-b: pairs in the same order minus pairs in the other, ties discounted."""
-    signs = [
-        np.sign(np.subtract.outer(values, values))
-        for values in (np.asarray(first, np.float64), np.asarray(second, np.float64))
-    ]
-    return float(
-        (signs[0] * signs[1]).sum() / np.sqrt((signs[0] ** 2).sum() * (signs[1] ** 2).sum())
-    )
-
-
-def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    less = (values[None] < values[:, None]).sum(1)
-    same = (values[None] == values[:, None]).sum(1)
-    result: np.ndarray[Any, np.dtype[np.float64]] = less + (same - 1) / 2
-    return result
 
 
 @dataclass(frozen=True)
@@ -318,14 +279,7 @@ def _known(out: Path, whose: dict[str, Any], *, resume: bool) -> dict[str, float
 
 
 def confirmed(found: Found, data: Data, steps: int, seed: int) -> list[float]:
-    """Test accuracies, in percent, of the Pareto front's networks, trained on real data.
-
-    Args:
-        found: What a search ended with.
-        data: The task.
-        steps: Of the training on real data.
-        seed: Of that.
-    """
+    """Test accuracies, in percent, of the Pareto front's networks, trained on real data."""
     texts = [found.texts[index] for index in found.front()]
     real = real_scores(data, texts, RealTraining(steps), on="test", seed=seed)
     return [float(score) for score in real[:, -1]]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from gtn_rl.agents.cells import EDGES, OPERATIONS, connected
-from gtn_rl.agents.classifier import parse_group
+from gtn_rl.agents.classifier import network_of
+from gtn_rl.agents.spec import parse_group
 from gtn_rl.errors import UsageError
 from gtn_rl.seeding import derive
 from gtn_rl.supervised.config import is_image
@@ -50,11 +51,6 @@ def propose(choose: Choose, shape: Sequence[int]) -> str:
 def candidates(count: int, seed: int, shape: Sequence[int]) -> list[str]:
     """Different networks, drawn at random.
 
-    Args:
-        count: How many.
-        seed: Of the choice.
-        shape: Of an input.
-
     Raises:
         UsageError: More than the space holds.
     """
@@ -70,7 +66,7 @@ def candidates(count: int, seed: int, shape: Sequence[int]) -> list[str]:
 
 def parameters_of(text: str, data: Data) -> int:
     """Parameters of a candidate for a task."""
-    return parse_group(text).network(data.shape, data.classes).num_parameters
+    return network_of(parse_group(text), data.shape, data.classes).num_parameters
 
 
 def memory_kb(text: str, data: Data) -> float:
@@ -80,7 +76,7 @@ def memory_kb(text: str, data: Data) -> float:
 
 def latency_us(text: str, data: Data, *, repeats: int = 50) -> float:
     """Median microseconds of a candidate's forward pass for one example, on this machine."""
-    network = parse_group(text).network(data.shape, data.classes)
+    network = network_of(parse_group(text), data.shape, data.classes)
     parameters = torch.zeros(1, network.num_parameters)
     example, times = torch.zeros(1, 1, math.prod(data.shape)), []
     with torch.inference_mode():

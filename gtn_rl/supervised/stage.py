@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from gtn_rl.outer.meta_gradient import MetaGradient, Objective
+from gtn_rl.stages.base import ignore, never, nothing
 from gtn_rl.state import State
 from gtn_rl.supervised.config import SupervisedConfig
 from gtn_rl.supervised.data import Data
@@ -31,16 +32,12 @@ class Problem(Protocol):
     """What the teacher is trained for: learner and objective; `problem` has those there are."""
 
     name: str
-    examples: int
-    """Real examples used since this was last set to 0."""
 
     def train(self, teacher: nn.Module, step: int) -> Any:
         """What becomes of learners, a function of the teacher's parameters."""
-        ...
 
     def objective(self, trained: Any, step: int) -> tuple[Objective, dict[str, float]]:
         """How well they do."""
-        ...
 
 
 class Scheduled:
@@ -50,19 +47,11 @@ class Scheduled:
     once, when all is over. It is the last teacher that is kept: of digits' 180 validation examples
     the accuracy says less than the step size having fallen to 0, and to pick by it kept teachers
     that were worse by 2 points.
-
-    Args:
-        problem: Learner and objective.
-        data: The task.
-        config: Settings.
-        steps: Outer steps.
-        every: Outer steps between evaluations.
-        rate: First step size.
-        last: Whether the finished teacher is judged.
-        options: Of the meta-gradient.
     """
 
     scored, competes, steady = "classifiers", False, True
+    reset = close = load_state_dict = ignore
+    converged, state_dict = never, nothing
 
     def __init__(
         self, problem: Problem, data: Data, config: SupervisedConfig, *, steps: int, every: int,
@@ -74,7 +63,6 @@ class Scheduled:
         self._last, self._options = last, options
 
     def begin(self, state: State) -> None:
-        """Start the meta-gradient."""
         self.estimator = MetaGradient(
             state.teacher.requires_grad_(), self._rate, **self._options  # type: ignore[arg-type]
         )  # fmt: skip
@@ -82,33 +70,17 @@ class Scheduled:
     def _rate(self, step: int) -> float:
         return self._first_rate * (1 + math.cos(math.pi * min(step / self._steps, 1.0))) / 2
 
-    def reset(self, step: int) -> None:
-        """Nothing hangs over from one outer step to the next."""
-
     def train(self, teachers: nn.Module, step: int) -> Any:
-        """As the problem has it."""
         return self.problem.train(teachers, step)
 
     def objective(self, trained: Any, step: int) -> tuple[Objective, dict[str, float]]:
-        """As the problem has it."""
         return self.problem.objective(trained, step)
 
     def evaluate(self, step: int, *, last: bool) -> dict[str, float]:
-        """Validation accuracies, in percent, of fresh classifiers: mean and worst."""
         return validation(self.estimator.teacher, self.data, self.config, step)
 
     def shares(self, step: int) -> Mapping[str, float]:
-        """Of its outer steps."""
         return {"outer steps": step / self._steps}
-
-    def converged(self, step: int) -> bool:
-        """At the end of the schedule only."""
-        return False
-
-    def spent(self) -> int:
-        """Real training examples since this was last asked, counted as often as they were used."""
-        new, self.problem.examples = self.problem.examples, 0
-        return new
 
     def end(self, state: State) -> None:
         """Accuracies of fresh classifiers after the last stage; nothing is chosen by them."""
@@ -117,14 +89,3 @@ class Scheduled:
                 state.teacher, self.data, self.config, self.config.seed, on=part
             )
             state.returns[part] = float(percent.mean())
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing besides the estimator."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What was used at the beginning was counted before."""
-        self.problem.examples = 0

@@ -90,12 +90,6 @@ class ConvGenerator(nn.Module):
 
     Before each of these the image is made twice as large.
 
-    Args:
-        inputs: I.
-        shape: Of an image, `(channels, height, width)`.
-        channels: Of the hidden layers.
-        generator: Source of the initial parameters.
-
     Raises:
         UsageError: Not the shape of an image.
     """
@@ -128,12 +122,6 @@ class GeneratorTeacher(nn.Module):
     """A conditional generator: labels and noise in, inputs `[T, 1 or K, B, F]` out.
 
     Its layers have weight normalisation (Such et al. 2020, section 3.1).
-
-    Args:
-        shape: Of an input.
-        classes: C.
-        config: `inner_steps` T, `batch_size` B, `generator`, `noise`, `hidden` and the first rates.
-        generator: Source of the initial parameters.
     """
 
     def __init__(
@@ -190,14 +178,7 @@ class GeneratorTeacher(nn.Module):
 
 
 class Distilled(nn.Module):
-    """Learned inputs `[T, 1, B, F]`, no generator: dataset distillation (arXiv 1811.10959).
-
-    Args:
-        features: F.
-        classes: C.
-        config: `inner_steps` T, `batch_size` B and the first rates.
-        generator: Source of the initial parameters.
-    """
+    """Learned inputs `[T, 1, B, F]`, no generator: dataset distillation (arXiv 1811.10959)."""
 
     def __init__(
         self, features: int, classes: int, config: SupervisedConfig, generator: torch.Generator
@@ -222,11 +203,6 @@ class RealTeacher(nn.Module):
 
     The baseline that a generator must beat: real data with the best learning rates that the same
     meta-gradient finds for them.
-
-    Args:
-        part: Real examples.
-        classes: C.
-        config: `inner_steps` T, `batch_size` B and the first rates.
     """
 
     def __init__(self, part: Part, classes: int, config: SupervisedConfig) -> None:

@@ -16,7 +16,8 @@ from gtn_rl.seeding import generator
 from gtn_rl.state import State
 from gtn_rl.supervised.artifact import save_teacher
 from gtn_rl.supervised.config import SupervisedConfig
-from gtn_rl.supervised.data import Data, load
+from gtn_rl.supervised.data import Data
+from gtn_rl.supervised.datasets import load
 from gtn_rl.supervised.evaluate import taught
 from gtn_rl.supervised.problem import Classification, Reconstruction, examples
 from gtn_rl.supervised.stage import COLUMNS, Scheduled
