@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1_000
+"""Characters of a message."""
+
 
 class GTNError(Exception):
     """Base of the library's own errors; the message says what was wrong and what to do.
@@ -41,9 +44,13 @@ class TrainingDivergedError(GTNError, FloatingPointError):
 
 
 def one_line(text: object) -> str:
-    """A text with each line break, and the white space around it, as one space."""
+    """A text with each line break, and the white space around it, as one space.
+
+    Of one that quotes too much there are the beginning and the end.
+    """
     lines = (line.strip() for line in str(text).splitlines())
-    return " ".join(line for line in lines if line)
+    line = " ".join(line for line in lines if line)
+    return line if len(line) <= _LONGEST else f"{line[:700]} ... {line[-250:]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gtn_rl
+from gtn_rl.errors import GTNError
 
 ROOT = Path(__file__).parents[1]
 
@@ -145,3 +146,9 @@ def test_every_example_is_short():
     for example in ROOT.glob("examples/*.py"):
         if example.stem != "my_env":
             assert len(example.read_text().splitlines()) < 40, example
+
+
+def test_messages_are_one_short_line():
+    assert str(GTNError("a\n  b\r\n\n c")) == "a b c"
+    assert str(GTNError("x" * 1_000)) == "x" * 1_000
+    assert str(GTNError("a" * 700 + "b" * 999 + "c" * 250)) == f"{'a' * 700} ... {'c' * 250}"
