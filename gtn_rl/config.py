@@ -248,8 +248,7 @@ class TrainConfig:
     """Hidden units of the synthetic environment's networks."""
 
     noise: bounds.Positive = 0.4
-    """Deviation of continuous actions in the real environment, relative to half their range;
-    pretraining starts with it and finds its own."""
+    """Deviation of continuous actions in the real environment, relative to half their range."""
 
     search: Search = field(default_factory=Search)
     """The start."""
