@@ -42,7 +42,7 @@ def keep(results: Path, key: str, row: dict[str, Any]) -> None:
 
 def commit() -> str:
     """The commit that is checked out."""
-    words = ["git", "rev-parse", "--short", "HEAD"]
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 

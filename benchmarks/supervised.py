@@ -14,6 +14,7 @@ FOLDER holds `MNIST` (its four files) and `cifar10-jpeg.zip` (class folders) or
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def run(task: str, data: Data, config: SupervisedConfig, folder: Path) -> dict[s
     return {
         "task": task, "steps": steps, "teacher": teacher, "seed": config.seed,
         "cpu_seconds": round(seconds, 1), "wall_seconds": round(result.seconds, 1),
-        "outer_steps": config.outer_steps, "stopped": result.stopped,
+        "outer_steps": config.outer_steps, "learners": config.learners[0],
+        "stopped": result.stopped,
         **{name: round(result.scores[name], 2) for name in ("validation", "test")},
         "at": [*sorted(points), steps],
         "curve": [round(float(accuracy(stack, data.test).mean()), 2) for stack in along],
@@ -102,7 +104,8 @@ def summary(rows: dict[str, Any]) -> str:
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows.values():
         if "teacher" in row:
-            cells.setdefault((row["task"], row["steps"], row["teacher"]), []).append(row)
+            cell = row["task"], row["steps"], row["teacher"], row["learners"], row["outer_steps"]
+            cells.setdefault(cell, []).append(row)
     lines = []
     for cell, own in cells.items():
         s, seconds = summarize([row["test"] for row in own]), [row["cpu_seconds"] for row in own]
@@ -110,29 +113,31 @@ def summary(rows: dict[str, Any]) -> str:
         unseen = ", ".join(f"{text} {score:.1f}" for text, score in mean.items())
         numbers = f"{s.mean:.1f}", f"{s.iqm:.1f}", f"[{s.low:.1f}, {s.high:.1f}]", f"{s.min:.1f}"
         lines.append((*cell, len(own), *numbers, f"{np.mean(seconds):.0f}", unseen))
-    head = "task|steps:|teacher|seeds:|mean:|IQM:|95 % interval:|min:|CPU s:"
+    head = "task|steps:|teacher|learners|outer steps:|seeds:|mean:|IQM:|95 % interval:|min:|CPU s:"
     return table(f"{head}|networks it never saw", lines)
 
 
 def main(
     *, seeds: int = 1, first_seed: int = 100, tasks: tuple[str, ...] = ("digits:16", "digits:4"),
-    teachers: tuple[str, ...] = TEACHERS[:3], outer_steps: int = 0, data_folder: Path = Path(),
-    out: Path = Path("runs/supervised"),
+    teachers: tuple[str, ...] = TEACHERS[:3], outer_steps: int = 0, learners: str = "",
+    data_folder: Path = Path(), out: Path = Path("runs/supervised"),
 ) -> None:  # fmt: skip
-    """Outer seeds; tasks with their inner steps; updates of a teacher, if not the settings'."""
+    """Outer seeds; tasks with their inner steps; a teacher's updates and learners, if not usual."""
     torch.set_num_threads(1)  # The tensors are small.
     for task, _, steps in (text.partition(":") for text in tasks):
         data = read(task, data_folder)
         for teacher in teachers:
+            own = SETTINGS[task] | ({"outer_steps": outer_steps} if outer_steps else {})
             # Real data has nothing to learn but two numbers a step.
-            own = SETTINGS[task] | ({"outer_steps": 60} if teacher == "real" else {})
-            own |= {"outer_steps": outer_steps} if outer_steps else {}
+            own |= {"outer_steps": 60} if teacher == "real" else {}
+            own |= {"learners": (learners,)} if learners else {}
             for seed in range(first_seed, first_seed + seeds):
                 config = SupervisedConfig(
                     seed=seed, teacher=teacher, inner_steps=int(steps), max_minutes=60, **own
                 ).suited(data.shape)
-                if (key := f"{task} {steps} {teacher} {seed}") not in measured(FILE):
-                    folder = out / f"{task}-{steps}-{teacher}-{seed}"
+                key = f"{task} {steps} {teacher} {seed} {config.learners[0]} {config.outer_steps}"
+                if key not in measured(FILE):
+                    folder = out / re.sub(r"[^\w.]+", "-", key)
                     keep(FILE, key, run(task, data, config, folder))
         if task in FILES and (key := f"{task}, ordinary training") not in measured(FILE):
             keep(FILE, key, ordinary(data))
