@@ -34,9 +34,14 @@ def curves(runs: list[dict[str, Any]]) -> Figure:
         for number, teacher in enumerate(TEACHERS):
             cell = task, steps, teacher
             own = [row for row in runs if (row["task"], row["steps"], row["teacher"]) == cell]
-            if own:
-                x, y = own[0]["at"], np.array([row["curve"] for row in own])
-                axis.plot(x, y.mean(0), color=f"C{number}", label=teacher)
+            lengths = sorted({row["outer_steps"] for row in own})
+            for length, line in zip(lengths[:1] + lengths[1:][-1:], "-:", strict=False):
+                some = [row for row in own if row["outer_steps"] == length]
+                if line == "-":
+                    some = [row for row in some if row["learners"] == own[0]["learners"]]
+                x, y = some[0]["at"], np.array([row["curve"] for row in some])
+                label = teacher if line == "-" else f"{teacher}, long meta-training"
+                axis.plot(x, y.mean(0), line, color=f"C{number}", label=label)
                 axis.fill_between(x, y.min(0), y.max(0), color=f"C{number}", alpha=0.15, lw=0)
         axis.set(title=f"{NAMES.get(task, task)}, {steps} steps", xlabel="learner's step")
         axis.xaxis.get_major_locator().set_params(integer=True)
