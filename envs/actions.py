@@ -49,11 +49,12 @@ class Categorical:
 class Gaussian:
     """Outputs are means, in the units of a `Box`; actions are vectors, clipped only when taken.
 
-    The deviation is fixed: exploration belongs to the outer loop, since a short inner loop leaves a
-    learner's own noise about as it starts.
+    The deviation is not a learner's: exploration belongs to the outer loop, since a short inner
+    loop leaves a learner's own noise about as it starts. Its logarithm `log_deviation`, `[A]`,
+    relative to half the range of each number, may be trained.
 
     Args:
-        noise: Standard deviation, relative to half the range of each number.
+        noise: Standard deviation at first, relative to half the range of each number.
     """
 
     def __init__(self, space: spaces.Box, noise: float) -> None:
@@ -63,7 +64,11 @@ class Gaussian:
         half = (space.high.astype(np.float64) - space.low) / 2
         self._middle = torch.tensor(np.asarray(space.low + half, np.float32))
         self._half = torch.tensor(np.asarray(half, np.float32))
-        self._deviation = noise * self._half
+        self.log_deviation = torch.full((self.size,), math.log(noise))
+
+    @property
+    def _deviation(self) -> Tensor:
+        return self.log_deviation.exp() * self._half
 
     def uninformed(self, observations: Tensor, generator: torch.Generator) -> Tensor:
         """Outputs `[..., A]` of an agent that explores at random, at observations `[..., O]`."""
@@ -74,7 +79,7 @@ class Gaussian:
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw actions."""
         noise = torch.randn(outputs.shape, generator=generator, dtype=torch.float32)
-        return outputs + self._deviation * noise
+        return outputs + self._deviation.detach() * noise
 
     def mode(self, outputs: Tensor) -> Tensor:
         """The greedy actions."""
@@ -82,8 +87,9 @@ class Gaussian:
 
     def log_probability(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Log-densities `[...]` of actions."""
-        standard = (action - outputs) / self._deviation
-        constant = self._deviation.log().sum() + self.size * math.log(2 * math.pi) / 2
+        deviation = self._deviation
+        standard = (action - outputs) / deviation
+        constant = deviation.log().sum() + self.size * math.log(2 * math.pi) / 2
         return -standard.square().sum(-1) / 2 - constant
 
     def distance(self, outputs: Tensor, wanted: Tensor) -> Tensor:

@@ -248,7 +248,8 @@ class TrainConfig:
     """Hidden units of the synthetic environment's networks."""
 
     noise: bounds.Positive = 0.4
-    """Deviation of continuous actions in the real environment, relative to half their range."""
+    """Deviation of continuous actions in the real environment, relative to half their range;
+    pretraining starts with it and finds its own."""
 
     search: Search = field(default_factory=Search)
     """The start."""

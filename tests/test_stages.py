@@ -1,5 +1,6 @@
 """Stages on tasks with known answers: search, pretraining, how a lesson is shown, judging."""
 
+import math
 from functools import partial
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from gtn_rl.envs.presentation import decode
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import RealEnvs, describe
 from gtn_rl.errors import UsageError
+from gtn_rl.inner.objective import Critic, Experience
 from gtn_rl.inner.optimal import optimal_policy
 from gtn_rl.run import go
 from gtn_rl.stages import pretrain, search
@@ -151,6 +153,26 @@ def test_pretraining_ends_where_nothing_is_to_be_gained():
     state, result = staged(Nothing, config, search.Search, pretrain.Pretrain)
     assert state.returns["optimal"] == 25
     assert result.real_steps < 60_000
+
+
+@pytest.mark.parametrize(("costs", "change"), [(0.0, 0.0), (1.0, -0.01)])
+def test_the_deviation_of_actions_shrinks_where_noise_costs(costs, change, generator):
+    space = spaces.Box(-1.0, 1.0, (1,))
+    actions, env = make_actions(space, 0.4), SyntheticEnv(OBSERVATION, space, generator=generator)
+    critic = Critic(torch.zeros(2), torch.ones(2), generator=generator)
+    estimator = pretrain.PolicyGradient(env, actions, critic, TrainConfig())
+    with torch.no_grad():
+        observation = torch.randn(1, 512, 2, generator=generator)
+        output = optimal_policy(env, observation)
+        action = actions.sample(output, generator)
+        loss = (action - output).square()[..., 0]
+        likely = actions.log_probability(output, action)
+    gain = costs * (loss.mean() - loss) / loss.std()
+    score = Experience(observation, action, likely, gain, torch.ones_like(gain), gain)
+    estimator.tell(partial(optimal_policy, env), score, 0)
+    # Five passes over two batches, in steps of 0.001.
+    moved = actions.log_deviation.item() - math.log(0.4)
+    assert moved == pytest.approx(change, rel=0.02, abs=1e-6)
 
 
 # An expert

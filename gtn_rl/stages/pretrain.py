@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from gtn_rl.config import TrainConfig
-from gtn_rl.envs.actions import Actions
+from gtn_rl.envs.actions import Actions, Gaussian
 from gtn_rl.envs.synthetic import SyntheticEnv
 from gtn_rl.envs.targets import Act, RealEnvs, Target
 from gtn_rl.errors import TrainingDivergedError
@@ -28,6 +30,12 @@ from gtn_rl.state import State, saving
 _STREAM = 6
 _LENGTH, _EPOCHS, _BATCH = 128, 5, 256
 """Real steps of each copy in a batch of experience, passes over it, and steps of an update."""
+
+_DEVIATION_RATE, _ENTROPY = 1e-3, 0.03
+"""Adam's step size for the deviation of continuous actions, and what a logarithm of it is worth in
+advantages' deviations. Where noise costs much, as in balancing, it shrinks: a policy that is made
+to bear it pushes from bound to bound, which agents do not learn. Elsewhere it stays as it was at
+first, and the policy is one that agents may learn roughly."""
 
 _AVERAGING = 0.95
 """Decay of the average over updates: the policy's noise from batch to batch is left out."""
@@ -50,7 +58,7 @@ class PolicyGradient:
 
     Args:
         env: One environment, changed in place.
-        actions: How its optimal policy acts in the target.
+        actions: How its optimal policy acts in the target; a deviation of theirs is trained too.
         critic: Values of the target, fitted on the way.
         config: Settings.
     """
@@ -59,8 +67,15 @@ class PolicyGradient:
         self, env: SyntheticEnv, actions: Actions, critic: Critic, config: TrainConfig
     ) -> None:
         self._env, self._actions, self._critic, self._config = env, actions, critic, config
-        self._parameters = [env.reward_parameters]
+        self._parameters: list[Tensor] = [env.reward_parameters]
         self._optimizer = torch.optim.Adam(self._parameters)
+        self._log_deviation = None
+        if isinstance(actions, Gaussian):
+            self._log_deviation = actions.log_deviation.requires_grad_()
+            self._parameters.append(self._log_deviation)
+            self._optimizer.add_param_group(
+                {"params": [self._log_deviation], "lr": _DEVIATION_RATE}
+            )
         self._averaged = Averaged(env, _AVERAGING)
         self.rate = 1.0
 
@@ -88,10 +103,14 @@ class PolicyGradient:
             for batch in torch.split(rows[torch.randperm(len(rows), generator=source)], _BATCH):
                 part = Experience(*(column[:, batch] for column in score))
                 loss = -surrogate(trained, part, self._actions, config.clip)
+                if self._log_deviation is not None:
+                    loss = loss - _ENTROPY * self._log_deviation.sum()
                 self._optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
                 self._optimizer.step()
+                if self._log_deviation is not None:
+                    self._log_deviation.data.clamp_(max=math.log(config.noise))
         if not self._env.reward_parameters.isfinite().all():
             raise TrainingDivergedError(
                 "pretraining met numbers that are not finite: check the target's rewards and "
@@ -102,11 +121,12 @@ class PolicyGradient:
         return {"critic_error": error}
 
     def state_dict(self) -> dict[str, Any]:
-        """The environment, its average, the critic, and both optimizers."""
+        """The environment, its average, actions' deviation, the critic, and both optimizers."""
         return {
             "env": self._env.state_dict(),
             "average": self._averaged.module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "log_deviation": None if self._log_deviation is None else self._log_deviation.detach(),
             "critic": self._critic.state_dict(),
             "critic_optimizer": self._critic.optimizer.state_dict(),
         }
@@ -116,6 +136,8 @@ class PolicyGradient:
         self._env.load_state_dict(state["env"])
         self._averaged.module.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._log_deviation is not None:
+            self._log_deviation.data.copy_(state["log_deviation"])
         self._critic.load_state_dict(state["critic"])
         self._critic.optimizer.load_state_dict(state["critic_optimizer"])
 
@@ -126,7 +148,7 @@ class Pretrain:
 
     Args:
         task: The target.
-        actions: How the policy acts in it.
+        actions: How the policy acts in it at first.
         config: Settings of the run; those of the stage are in `pretrain`.
     """
 
@@ -150,9 +172,11 @@ class Pretrain:
         assert isinstance(env, SyntheticEnv)
         config = self.config
         state.critic = Critic(env.mean, env.std, generator=generator(config.seed, _STREAM, 0))
-        self.estimator = PolicyGradient(env, self.actions, state.critic, config)
-        self._real = RealEnvs(self.task, self.actions, 1, config.pretrain.copies)
-        self._exam = RealEnvs(self.task, self.actions, 1, _EPISODES)
+        # Other stages explore with the deviation of the settings.
+        self._own = copy.deepcopy(self.actions)
+        self.estimator = PolicyGradient(env, self._own, state.critic, config)
+        self._real = RealEnvs(self.task, self._own, 1, config.pretrain.copies)
+        self._exam = RealEnvs(self.task, self._own, 1, _EPISODES)
         self._random = state.returns.get("random", 0.0)
         self._used, self._length = 0, 0.0
         self._robust = -float("inf")
@@ -181,7 +205,7 @@ class Pretrain:
         self.estimator.rate = max(1 - self._share(), 0.1)
         source = generator(config.seed, _STREAM, 2, step)
         critic = self.estimator._critic
-        experience = collect(trained, self._real, self.actions, critic, config, source, _LENGTH)
+        experience = collect(trained, self._real, self._own, critic, config, source, _LENGTH)
         self._used += self._real.steps - before
         finished = self._real.finished()
         self._real.forget()
@@ -202,8 +226,8 @@ class Pretrain:
         Where the optimal policy goes is little of what its learners see on their way there.
         """
         source = generator(self.config.seed, _STREAM, 5)
-        policy = mixed(partial(optimal_policy, self._kept), self.actions, _MET, source)
-        with RealEnvs(self.task, self.actions, 1, _MET) as real:
+        policy = mixed(partial(optimal_policy, self._kept), self._own, _MET, source)
+        with RealEnvs(self.task, self._own, 1, _MET) as real:
             real.reset(derive(self.config.seed, _STREAM, 5) % 2**31)
             rollout = real.rollout(policy, min(self.task.horizon or _STEPS, _STEPS), source)
             self._visited = rollout.observation[rollout.valid]
