@@ -28,6 +28,10 @@ STOCK = "sb3:"
 _WEIGHTS = 2**24
 """Weights between hidden layers at most: an artifact holds 2**26 numbers."""
 
+_STEPS = {True: 5_000, False: 10_000}
+"""Steps of agents, by whether actions are discrete: a mean of continuous ones moves by little in
+each rollout, and what balances needs it where it belongs."""
+
 _DQN_STEPS = 5_000
 """Steps that a deep Q-network takes at least: with fewer it moves its weights by too little."""
 
@@ -216,8 +220,9 @@ class TrainConfig:
     seed: bounds.Seed = 0
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
-    steps: bounds.Count = 5_000
-    """Steps that agents are to take in the environment; the artifact keeps them as its budget."""
+    steps: bounds.Whole = 0
+    """Steps that agents are to take in the environment; the artifact keeps them as its budget. If 0,
+    5,000 where actions are discrete and 10,000 where they are continuous."""
 
     max_real_steps: bounds.Steps = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""
@@ -313,11 +318,13 @@ class TrainConfig:
         return 0.95
 
     def for_space(self, space: spaces.Discrete | spaces.Box) -> TrainConfig:
-        """These settings with the learners that suit an action space, if none are given.
+        """These settings with the steps and learners that suit an action space, if not given.
 
         Raises:
             UsageError: Learners are given that do not handle it.
         """
+        if not self.steps:
+            return replace(self, steps=_STEPS[hasattr(space, "n")]).for_space(space)
         if self.stock:
             # Stable-Baselines3 takes a second to import.
             from gtn_rl.agents.sb3 import algorithm, check_action_space

@@ -10,8 +10,6 @@ TARGETS: dict[str, dict[str, Any]] = {
     # As many steps as README's agents take; more real steps than the default are for none.
     "Acrobot-v1": {"steps": 2_048},
     "CartPole-v1": {"steps": 2_048},
-    "MountainCarContinuous-v0": {"steps": 10_000},
-    "Pendulum-v1": {"steps": 10_000},
 }
 
 
