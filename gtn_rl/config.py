@@ -221,8 +221,8 @@ class TrainConfig:
     """Seed of everything random; the same seed on the same machine gives the same run."""
 
     steps: bounds.Whole = 0
-    """Steps that agents are to take in the environment; the artifact keeps them as its budget. If 0,
-    5,000 where actions are discrete and 10,000 where they are continuous."""
+    """Steps that agents are to take in the environment; the artifact keeps them as its budget. If
+    0, 5,000 where actions are discrete and 10,000 where they are continuous."""
 
     max_real_steps: bounds.Steps = 1_000_000
     """Stop after this many steps of the real environment, evaluations included."""

@@ -170,9 +170,11 @@ def test_learners_suit_the_actions_and_how_they_are_used():
             config = TrainConfig(**settings).for_space(space)
             assert config.num_learners == sum(config.kinds.values()) > 0
             assert config.for_space(space) == config
+            assert config.steps == (5_000 if space is discrete else 10_000)
             assert ("dqn" in "".join(config.kinds)) == (space is discrete)
     # Agents of those algorithms that users train; DQN is too slow for fewer steps than its own.
     config = TrainConfig(steps=300).for_space(discrete)
+    assert config.steps == 300
     assert config.kinds == {"stock-ppo": 2, "stock-a2c": 2, "stock-dqn": 2}
     assert {group.algorithm: group.steps for group in config.groups}["stock-dqn"] == 5_000
     assert of(f"{STOCK}ppo", f"{STOCK}a2c").kinds == {STOCK: 2}
