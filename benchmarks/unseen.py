@@ -35,6 +35,7 @@ TUNED: dict[str, float | None] = {
     "FlatFrozenLake-v1": 1.0,
     "FlatBlackjack-v1": -0.05,
     "InvertedPendulum-v5": 1_000.0,
+    "InvertedDoublePendulum-v5": 9_350.0,
     "LunarLander-v3": 250.0,
     "Swimmer-v5": 340.0,
     "my_env:Boat-v0": -5.8,
