@@ -57,7 +57,7 @@ def test_a_target_without_settings_has_the_defaults():
 @pytest.mark.parametrize(
     ("group", "bad", "message"),
     [
-        (TrainConfig, {"steps": 0}, "steps must be from 1 to 1,000,000,000, got 0"),
+        (TrainConfig, {"steps": -1}, "steps must be from 0 to 1,000,000,000, got -1"),
         (TrainConfig, {"hidden": 32}, "type tuple.int, .*, got 32"),
         (TrainConfig, {"hidden": (8, 4.5)}, "hidden must be of type tuple"),
         (TrainConfig, {"seed": "a"}, "seed must be of type int, got 'a'"),
