@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import iterate
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -343,8 +344,24 @@ def play(
     while alive.any():
         action, count = act(observation), int(alive.sum())
         take(count)
-        observation, reward, terminated, truncated, _ = envs.step(action)
-        returns += reward * alive
+        if isinstance(envs, SyncVectorEnv):
+            _step(envs, action, observation, returns, alive)
+        else:
+            observation, reward, terminated, truncated, _ = envs.step(action)
+            returns += reward * alive
+            alive &= ~(terminated | truncated)
         steps += count
-        alive &= ~(terminated | truncated)
     return returns, steps
+
+
+def _step(
+    envs: SyncVectorEnv, action: NDArray[Any], observation: NDArray[Any],
+    returns: NDArray[np.float64], alive: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """A step of those that are alive, in place: of the others it would be a new episode's."""
+    for index, own in enumerate(iterate(envs.action_space, action)):
+        if alive[index]:
+            seen, reward, terminated, truncated, _ = envs.envs[index].step(own)
+            observation[index] = seen
+            returns[index] += float(reward)
+            alive[index] = not (terminated or truncated)

@@ -19,7 +19,8 @@ from probes import Probe
 import gtn_rl
 from gtn_rl import run as engine
 from gtn_rl.config import Learners, Outer, Pretrain, Search, TrainConfig
-from gtn_rl.envs.targets import describe, random_return, random_steps
+from gtn_rl.envs.actions import make_actions
+from gtn_rl.envs.targets import RealEnvs, describe, random_return, random_steps
 from gtn_rl.errors import ArtifactError, UsageError
 from gtn_rl.io import checkpoint
 from gtn_rl.io.files import locked
@@ -157,7 +158,6 @@ def test_a_run_leaves_artifact_log_and_boards(whole):
 def test_real_steps_only_grow_all_are_counted_and_none_is_beyond_the_budget(limit, tmp_path):
     before = Side.taken
     result = run(replace(CONFIG, max_real_steps=limit), tmp_path / "run")
-    # Episodes all end together here, so no environment waits for another's.
     assert result.real_steps == Side.taken - before <= limit
     steps = [row["real_steps"] for row in result.rows]
     assert steps == sorted(steps)
@@ -166,6 +166,23 @@ def test_real_steps_only_grow_all_are_counted_and_none_is_beyond_the_budget(limi
     training = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
     assert training["real_steps"] == result.real_steps
     assert training["stopped"] == result.stopped
+
+
+class Uneven(Side):
+    """Side with episodes of one to twenty steps, so that some environments wait for others."""
+
+    def reset(self, **options):
+        seen, info = super().reset(**options)
+        self.age = int(self.np_random.integers(20))
+        return seen, info
+
+
+def test_environments_whose_episode_is_over_take_no_step():
+    before = Side.taken
+    with RealEnvs(describe(Uneven), make_actions(Side.action_space, 0.4), 1, 32) as real:
+        returns = real.evaluate(lambda seen: torch.stack([-seen[..., 0], seen[..., 0]], -1), 5)
+    # Every step of this policy pays 1.
+    assert real.steps == Side.taken - before == returns.sum() < 32 * 20
 
 
 def test_what_judging_takes_is_kept_back(tmp_path):

@@ -54,6 +54,7 @@ def load_images(path: Path, size: int | None = None, *, progress_bar: bool = Fal
         names = {
             file.relative_to(path).as_posix() + "/" * file.is_dir(): file
             for file in sorted(path.rglob("*"))
+            if file.is_dir() or file.is_file()
         }
         train, test = _class_folders(
             path, list(names), lambda name: names[name].read_bytes(), size, progress_bar
