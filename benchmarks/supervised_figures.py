@@ -34,22 +34,19 @@ def curves(runs: list[dict[str, Any]]) -> Figure:
         for number, teacher in enumerate(TEACHERS):
             cell = task, steps, teacher
             own = [row for row in runs if (row["task"], row["steps"], row["teacher"]) == cell]
-            lengths = sorted({row["outer_steps"] for row in own})
-            for length, line in zip(lengths[:1] + lengths[1:][-1:], "-:", strict=False):
-                some = [row for row in own if row["outer_steps"] == length]
-                if line == "-":
-                    some = [row for row in some if row["learners"] == own[0]["learners"]]
+            usual = [row for row in own if row["learners"] == own[0]["learners"]]
+            long = [row for row in own if row["outer_steps"] > 1_000]
+            for some, line, more in ((usual[:1], "-", ""), (long, ":", ", long meta-training")):
+                if not some:
+                    continue
                 x, y = some[0]["at"], np.array([row["curve"] for row in some])
-                label = teacher if line == "-" else f"{teacher}, long meta-training"
-                axis.plot(x, y.mean(0), line, color=f"C{number}", label=label)
+                axis.plot(x, y.mean(0), line, color=f"C{number}", label=teacher + more)
                 axis.fill_between(x, y.min(0), y.max(0), color=f"C{number}", alpha=0.15, lw=0)
         axis.set(title=f"{NAMES.get(task, task)}, {steps} steps", xlabel="learner's step")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("test accuracy of fresh learners, %")
-    drawn = max(
-        (axis.get_legend_handles_labels() for axis in axes), key=lambda found: len(found[0])
-    )
+    drawn = max((axis.get_legend_handles_labels() for axis in axes), key=lambda x: len(x[0]))
     figure.legend(*drawn, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
