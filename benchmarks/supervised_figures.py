@@ -35,7 +35,7 @@ def curves(runs: list[dict[str, Any]]) -> Figure:
             cell = task, steps, teacher
             own = [row for row in runs if (row["task"], row["steps"], row["teacher"]) == cell]
             usual = [row for row in own if row["learners"] == own[0]["learners"]]
-            long = [row for row in own if row["outer_steps"] > 1_000]
+            long = [row for row in own if row["outer_steps"] >= 600]
             for some, line, more in ((usual[:1], "-", ""), (long, ":", ", long meta-training")):
                 if not some:
                     continue
